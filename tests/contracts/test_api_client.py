@@ -1,4 +1,4 @@
-"""The contract of our API clients: retries, refusals, limits, and secrecy of the token."""
+"""Tests of both API clients: retries, refusals, rate limits, and secrecy of the token."""
 
 import httpx
 import pytest
@@ -26,7 +26,7 @@ FAILURES = pytest.mark.parametrize(
 async def test_one_failure_is_retried(
     peer: Peer, way: Script, token: str, failure: httpx.Response | Exception
 ) -> None:
-    """Short failures are common, and a person waits."""
+    """Short failures are common, and a person waits for the answer."""
     way.answer(failure)
 
     assert await peer.ask(token)
@@ -37,7 +37,7 @@ async def test_one_failure_is_retried(
 async def test_a_second_failure_is_raised(
     peer: Peer, way: Script, failure: httpx.Response | Exception
 ) -> None:
-    """More attempts would only prolong the wait."""
+    """After two failures, more attempts would only prolong the person's wait."""
     way.answer(failure, failure, failure)
 
     with pytest.raises(peer.unreachable):
@@ -50,7 +50,7 @@ async def test_a_second_failure_is_raised(
     ("status", "is_limit"), [(401, False), (403, False), (404, False), (429, True)]
 )
 async def test_no_refusal_is_retried(peer: Peer, way: Script, status: int, is_limit: bool) -> None:
-    """A retry cannot help, and makes a limit worse."""
+    """A retry cannot help after a refusal, and makes a rate limit worse."""
     way.answer(httpx.Response(status))
 
     with pytest.raises(peer.limited if is_limit else peer.refused):
@@ -62,7 +62,7 @@ async def test_no_refusal_is_retried(peer: Peer, way: Script, status: int, is_li
 async def test_a_client_reports_the_wait_of_a_limit(
     peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon, token: str
 ) -> None:
-    """The service sends it in a header."""
+    """The external service sends the seconds to wait in a header."""
     simulation.switches.rate_limited = True
     simulation.switches.retry_after_s = 17
 
@@ -73,7 +73,7 @@ async def test_a_client_reports_the_wait_of_a_limit(
 
 
 async def test_the_token_is_sent_only_in_the_header(peer: Peer, way: Script, token: str) -> None:
-    """Addresses are logged on the way."""
+    """Servers and proxies log addresses, so these must not contain the token."""
     await peer.ask(token)
 
     [request] = way.requests
@@ -83,7 +83,7 @@ async def test_the_token_is_sent_only_in_the_header(peer: Peer, way: Script, tok
 
 
 async def test_the_error_of_an_unknown_token_does_not_show_it(peer: Peer) -> None:
-    """Errors are logged."""
+    """Errors are logged, so they must not contain the token."""
     with pytest.raises(peer.refused, match="HTTP 401") as caught:
         await peer.ask("unknown-token")
 

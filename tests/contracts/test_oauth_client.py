@@ -1,4 +1,4 @@
-"""The contract of our OAuth clients: one code gives one token, and no secret leaks."""
+"""Tests of both OAuth clients: a code gives one token, and no secret leaks."""
 
 import json
 from urllib.parse import parse_qs, urlsplit
@@ -26,7 +26,7 @@ def test_each_attempt_has_its_own_state(peer: Peer) -> None:
 
 
 async def test_codes_work_once(peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon) -> None:
-    """The code stays in the browser's history."""
+    """The code stays in the browser's history, so it must not give a second token."""
     address, _ = peer.start()
     code = await consent(simulation, address)
 
@@ -36,7 +36,7 @@ async def test_codes_work_once(peer: Peer, simulation: SimulatedGitHub | Simulat
 
 
 async def test_the_code_and_the_secret_are_sent_only_in_the_body(peer: Peer, way: Script) -> None:
-    """Addresses are logged. GitHub answers with a form by default, and needs a User-Agent."""
+    """Servers log addresses. GitHub needs a User-Agent, and `Accept` to answer with JSON."""
     way.answer(httpx.Response(200, json=TOKEN))
 
     await peer.fetch_token("code")
@@ -51,7 +51,7 @@ async def test_the_code_and_the_secret_are_sent_only_in_the_body(peer: Peer, way
 
 
 async def test_a_token_with_an_expiry_is_accepted(peer: Peer, way: Script) -> None:
-    """It is needed only for a moment."""
+    """We use a token only once, so its expiry and refresh token are ignored."""
     way.answer(httpx.Response(200, json={**TOKEN, "expires_in": 28800, "refresh_token": "more"}))
 
     assert await peer.fetch_token("code") == "token"
@@ -83,7 +83,7 @@ async def test_a_token_with_an_expiry_is_accepted(peer: Peer, way: Script) -> No
 async def test_an_answer_without_a_token_is_an_unreachable_service(
     peer: Peer, way: Script, answer: httpx.Response | Exception
 ) -> None:
-    """The request is not repeated, because the code may be used up."""
+    """The request is not repeated, because the code may already be used up."""
     way.answer(answer)
 
     with pytest.raises(peer.unreachable):
@@ -113,7 +113,7 @@ async def test_an_answer_without_a_token_is_an_unreachable_service(
 async def test_any_json_is_a_token_or_a_sponsorsync_error(
     kind: type[Peer], status: int, answer: object
 ) -> None:
-    """External services sometimes send nonsense."""
+    """External services sometimes send unexpected JSON, which must not raise other errors."""
     body = json.dumps(answer).encode()
     peer = kind(httpx.MockTransport(lambda _: httpx.Response(status, content=body)))
 

@@ -1,4 +1,4 @@
-"""An engine for scripts: the test host, or a real one that the environment names."""
+"""Fixtures: a RedisGears engine, which is the test host or a real one named by the environment."""
 
 import fcntl
 import os
@@ -29,7 +29,7 @@ REAL_DURABLE_URL = os.environ.get("SPONSORSYNC_TEST_DURABLE_URL", "")
 
 @pytest.fixture(scope="session")
 def gears_environment(durable_server: EmbeddedValkey) -> Mapping[str, str]:
-    """The environment of scripts."""
+    """The environment variables of scripts, with durable's address."""
     durable = urlsplit(durable_server.url)
     return {"REDISENT_HOST": str(durable.hostname), "REDISENT_PORT": str(durable.port)}
 
@@ -38,7 +38,7 @@ def gears_environment(durable_server: EmbeddedValkey) -> Mapping[str, str]:
 async def gears_host(
     tmp_path_factory: pytest.TempPathFactory, gears_environment: Mapping[str, str]
 ) -> AsyncIterator[HostProcess | None]:
-    """One host for each test process; None for a real engine."""
+    """The host, one for each test process; None if the engine is a real one."""
     if REAL_URL:
         yield None
         return
@@ -50,7 +50,7 @@ async def gears_host(
 async def gears(
     gears_host: HostProcess | None, durable_server: EmbeddedValkey
 ) -> AsyncIterator[Gears]:
-    """An empty engine."""
+    """An engine without data, registrations and settings."""
     url = gears_host.url if gears_host is not None else REAL_URL
     durable_url = durable_server.url if gears_host is not None else REAL_DURABLE_URL
     async with (
@@ -66,28 +66,28 @@ async def gears(
 
 @pytest.fixture
 async def client(gears: Gears) -> AsyncIterator[GearsClient]:
-    """A replica's client of the engine."""
+    """A client of the engine, as each replica of the service has one."""
     async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
         yield opened
 
 
 @pytest.fixture
 async def shipped(gears: Gears) -> AsyncIterator[Shipped]:
-    """The engine without a script, and a replica of the service."""
+    """An engine without scripts, and a replica of the service."""
     async with run_shipped(gears, gears.durable_url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def live(shipped: Shipped) -> Shipped:
-    """The same with both registering scripts."""
+    """An engine with both scripts that register callbacks, and a replica of the service."""
     await shipped.upload(*REGISTERING)
     return shipped
 
 
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A durable that the test may break."""
+    """A durable Redis that the test may break."""
     async with own_server(tmp_path / "own") as server:
         yield server
 
@@ -106,7 +106,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_installed(installed: Path, tmp_path: Path) -> Path:
-    """A copy for one test, with minimal scripts in place of ours."""
+    """A copy of the installation for one test, with minimal scripts in place of ours."""
     own = Path(shutil.copytree(installed, tmp_path / "installed"))
     write_scripts(own / "sponsorsync" / "gears" / "scripts")
     return own
@@ -114,7 +114,7 @@ def own_installed(installed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def own_gears(gears: Gears) -> Gears:
-    """The engine, if the test may end its process."""
+    """An engine whose process the test may end; skips the test if a real engine forbids this."""
     if gears.is_real:
         try:
             await gears.run("DEBUG", "SLEEP", 0)

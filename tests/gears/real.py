@@ -1,4 +1,4 @@
-"""A real engine as a process of one test, which may kill and restart it."""
+"""Runs a real RedisGears as a process of one test, which may kill and restart it."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ _START_S = 60
 
 @dataclass
 class RealEngine:
-    """An engine with its port and folder."""
+    """A Redis with RedisGears on its own port and folder."""
 
     command: str
     folder: Path
@@ -33,13 +33,13 @@ class RealEngine:
 
     @property
     def pid(self) -> int:
-        """The process id of the server, into which the command has to turn by exec."""
+        """The process id of the server; the command has to become the server by `exec`."""
         if self._process is None:
             raise ProcessLookupError("it does not run")
         return self._process.pid
 
     async def start(self) -> None:
-        """Starts it and waits until it serves."""
+        """Starts the server, and waits until it answers."""
         command = self.command.format(port=self.port, folder=self.folder)
         self._process = await asyncio.to_thread(
             subprocess.Popen,
@@ -58,7 +58,7 @@ class RealEngine:
             await until(serves, limit_s=_START_S)
 
     async def kill(self) -> None:
-        """Ends it by SIGKILL."""
+        """Ends the server by SIGKILL."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The batch scripts, which copy all people once and return counts."""
+"""The batch scripts, each of which copies one kind of data of all people and returns counts."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def _counts(done: int, *, failed: int = 0, **skipped: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def people(shipped: Shipped) -> Shipped:
-    """Three people with {a}: entitled, not entitled and lapsed; durable is empty."""
+    """Three people with {a}, who are entitled, not entitled and lapsed; durable is empty."""
     await shipped.pair.sign_in()
     await shipped.pair.sign_in(OTHER, entitled=False)
     await shipped.pair.sign_in(THIRD)
@@ -51,7 +51,7 @@ async def people(shipped: Shipped) -> Shipped:
 
 
 async def test_the_profiles_of_all_people_are_copied(people: Shipped) -> None:
-    """It copies no preferences."""
+    """The script `sync_profiles` copies profiles only."""
     assert await people.run_batch("sync_profiles") == _counts(3)
 
     for person in (PERSON, OTHER, THIRD):
@@ -61,7 +61,7 @@ async def test_the_profiles_of_all_people_are_copied(people: Shipped) -> None:
 
 
 async def test_the_entitlements_of_all_people_are_copied(people: Shipped) -> None:
-    """It copies ended ones too; durable builds its own index."""
+    """Ended entitlements are copied too; durable builds its own index of entitled people."""
     assert await people.run_batch("sync_sponsors") == _counts(3)
 
     assert await people.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
@@ -72,7 +72,7 @@ async def test_the_entitlements_of_all_people_are_copied(people: Shipped) -> Non
 
 
 async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
-    """It counts people who are not entitled, visitors, and keys that are no collections."""
+    """The counts show skipped people, and skipped keys of visitors or with other names."""
     await people.pair.local.hset("user:7", "name", "visitor")
     await people.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
     await people.pair.local.sadd(f"user:8:{COLLECTION}:more", "x")
@@ -88,7 +88,7 @@ async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
 
 @pytest.mark.parametrize("name", BATCH)
 async def test_a_key_that_is_not_utf8_is_skipped(people: Shipped, name: str) -> None:
-    """A script gets it as bytes, which once ended the whole run."""
+    """RedisGears passes such a key as bytes, which once ended the whole run."""
     for key in (b"user:\xff:mnodes", b"user_details:\xff", b"sponsorship:\xff:1"):
         await people.gears.run("HSET", key, "a", "b")
     counts = await people.run_batch(name)
@@ -99,7 +99,7 @@ async def test_a_key_that_is_not_utf8_is_skipped(people: Shipped, name: str) -> 
 
 
 async def test_versions_and_presence_are_copied(people: Shipped) -> None:
-    """Later comparisons need them."""
+    """Later comparisons of the two servers need this metadata."""
     await people.run_batches()
 
     here, there = [
@@ -111,7 +111,7 @@ async def test_versions_and_presence_are_copied(people: Shipped) -> None:
 
 
 async def test_a_second_run_changes_nothing(people: Shipped) -> None:
-    """Its counts are the same too."""
+    """Durable stays the same, except for its counters, and the counts of both runs are equal."""
     counted = await people.run_batches()
     before = await dump_all(people.pair.durable_store)
     again = await people.run_batches()
@@ -125,7 +125,7 @@ async def test_a_second_run_changes_nothing(people: Shipped) -> None:
 
 
 async def test_a_copy_makes_no_person_dirty(people: Shipped) -> None:
-    """Clean people stay clean, and no entry wakes the drain."""
+    """People who were not dirty stay so, and the outbox gets no entry."""
     await people.pair.relay()
     await people.pair.local.xtrim(keys.OUTBOX, maxlen=0)
     await people.run_batches()
@@ -134,14 +134,14 @@ async def test_a_copy_makes_no_person_dirty(people: Shipped) -> None:
 
 
 async def test_a_copy_of_one_part_confirms_no_dirty_person(people: Shipped) -> None:
-    """The other parts still have to be sent."""
+    """The person stays dirty, because other parts still have to be sent."""
     await people.run_batch("sync_profiles")
 
     assert PERSON in await people.pair.dirty()
 
 
 async def test_data_without_versions_are_imported(shipped: Shipped) -> None:
-    """The application wrote them before there was a service."""
+    """The application wrote these data before it used SponsorSync."""
     local = shipped.pair.local
     await local.hset(PROFILE, mapping={"id": str(PERSON), "user_login": "old"})
     await local.hset(FACTS, mapping={"source": "sponsorship", "since": "1"})
@@ -155,7 +155,7 @@ async def test_data_without_versions_are_imported(shipped: Shipped) -> None:
 
 
 async def test_an_import_is_merged_with_durables_data(people: Shipped) -> None:
-    """Local lost its data, and the application wrote new ones."""
+    """Local lost its data, and then the application wrote a set without a version."""
     await people.run_batches()
     await people.pair.local.flushall()
     await people.pair.local.sadd(SET, "b")
@@ -168,7 +168,7 @@ async def test_an_import_is_merged_with_durables_data(people: Shipped) -> None:
 async def test_people_are_entitled_by_the_named_sponsorables(
     people: Shipped, sponsorables: tuple[str, ...], done: int
 ) -> None:
-    """If none is named, each sponsorable with an index counts."""
+    """If the configuration names no sponsorable, those with an index on local are used."""
     config = GearsConfig(Catalog(sponsorables, (COLLECTION,)), hook_profiles=False)
     counts = await people.run_batch("sync_preferences", config)
 
@@ -177,7 +177,7 @@ async def test_people_are_entitled_by_the_named_sponsorables(
 
 
 async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> None:
-    """Local merges them."""
+    """Local merges the newer data instead."""
     await people.run_batches()
     await people.pair.durable.sadd(SET, "z")
     await people.pair.durable.hincrby(META, VERSION, 3600 * 10**6)
@@ -187,7 +187,7 @@ async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> Non
 
 
 async def test_wrong_type_keys_are_counted_and_reported(people: Shipped) -> None:
-    """They may be on either server; the other people are copied."""
+    """A wrong-type key on either server fails one person; the others are copied."""
     await people.pair.durable.set(PROFILE, "foreign")
     await people.pair.local.set(keys.user_details(7), "foreign")
 
@@ -211,12 +211,12 @@ async def test_only_the_first_ten_errors_are_reported(shipped: Shipped) -> None:
 
 
 async def test_a_batch_over_no_keys_returns_no_counts(shipped: Shipped) -> None:
-    """The engine accumulates nothing of no records."""
+    """RedisGears does not call `accumulate` without records, so there is no result."""
     assert await shipped.run_batches() == [None] * 3
 
 
 async def test_all_people_are_counted_as_failed_while_durable_is_down(people: Shipped) -> None:
-    """The counts have the reason; the next run copies them."""
+    """The counts include the reason; the next run copies the people."""
     port = int(environment_for(people.gears.durable_url)["REDISENT_PORT"])
     async with run_proxy(port) as proxy:
         await point_at(people.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
@@ -232,7 +232,7 @@ async def test_all_people_are_counted_as_failed_while_durable_is_down(people: Sh
 
 
 async def test_a_batch_copies_nothing_before_the_servers_are_compared(people: Shipped) -> None:
-    """Local may have come back older."""
+    """Local may have restarted in an older state."""
     await people.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
     counts = await people.run_batch("sync_profiles")
 
@@ -248,7 +248,7 @@ async def _run_snapshot(shipped: Shipped, folder: Path, *options: str) -> tuple[
 
 
 async def test_the_snapshot_command_runs_the_batch_scripts(people: Shipped, tmp_path: Path) -> None:
-    """It runs all three one after the other, and reports their counts."""
+    """The command runs all three scripts one after the other, and reports their counts."""
     status, out, errors = await _run_snapshot(people, tmp_path, "--json")
 
     assert (status, errors) == (0, "")
@@ -263,7 +263,7 @@ async def test_the_snapshot_command_runs_the_batch_scripts(people: Shipped, tmp_
 async def test_the_snapshot_command_by_scripts_succeeds_without_people(
     shipped: Shipped, tmp_path: Path
 ) -> None:
-    """An empty server is no failure."""
+    """A server without data is not an error."""
     status, out, _ = await _run_snapshot(shipped, tmp_path, "--json")
 
     assert status == 0
@@ -273,7 +273,7 @@ async def test_the_snapshot_command_by_scripts_succeeds_without_people(
 async def test_the_snapshot_command_by_scripts_fails_while_durable_is_down(
     people: Shipped, tmp_path: Path
 ) -> None:
-    """No server listens at the address of the scripts."""
+    """The scripts' environment names an address at which no server listens."""
     await point_at(people.gears, environment_for("redis://127.0.0.1:1/0"))
     status, out, errors = await _run_snapshot(people, tmp_path)
 

@@ -1,4 +1,4 @@
-"""The plain engine and the scripts at the same time: both do the same work without harm."""
+"""The service's own engine and the RedisGears scripts may sync the same people at once."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ STEPS = 60
 @pytest.mark.random
 @pytest.mark.parametrize("seed", range(scale(1)))
 async def test_both_engines_at_once_agree_in_the_end(live: Shipped, seed: int) -> None:
-    """Several people are written by the service and past it at the same time."""
+    """The service and direct writes to Redis change several people at the same time."""
     for person in PEOPLE:
         await live.pair.sign_in(person)
     async with running_engine(live.pair):
@@ -32,15 +32,15 @@ async def test_both_engines_at_once_agree_in_the_end(live: Shipped, seed: int) -
             assert await live.pair.local_items(person) == items
             assert await live.pair.durable_items(person) == items
     assert await live.no_registration_failed()
-    # Without the plain engine the first read is right.
+    # Only the scripts run now: they fetch a lost set for the first read.
     await live.pair.local.flushall()
     for person, items in zip(PEOPLE, wanted, strict=True):
         assert await live.pair.local_items(person) == items
 
 
 async def _write(live: Shipped, person: int, seed: int) -> set[str]:
-    """Changes one person's items at random; returns what there is at the end."""
-    chance = random.Random(f"{seed}/{person}")  # noqa: S311 - to be repeated
+    """Changes one person's items at random; returns the items at the end."""
+    chance = random.Random(f"{seed}/{person}")  # noqa: S311 - a seed makes it repeatable
     key = keys.preferences(person, COLLECTION)
     items: set[str] = set()
     for _ in range(STEPS):
@@ -61,7 +61,7 @@ async def _write(live: Shipped, person: int, seed: int) -> set[str]:
 
 
 async def test_both_engines_at_once_delete_an_account(live: Shipped) -> None:
-    """No read restores it."""
+    """After the deletion no read restores data from durable."""
     async with running_engine(live.pair):
         for person in (PERSON, OTHER):
             await live.pair.add_person("a", person_id=person)

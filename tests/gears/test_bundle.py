@@ -1,4 +1,4 @@
-"""The texts of scripts: shared parts have one source, and the engine's Python can run them."""
+"""Bundles, the texts of scripts with all includes: RedisGears' Python 3.7 can run them."""
 
 import ast
 import re
@@ -35,19 +35,19 @@ def _constants(name: str) -> Mapping[str, object]:
 
 
 def test_every_shipped_script_has_a_source() -> None:
-    """There is no other source."""
+    """The folder of sources has no other file with a script."""
     assert {path.stem for path in SOURCES.glob("*.py")} == {*REGISTERING, *BATCH}
 
 
 @of_each
 def test_every_mark_of_the_sources_is_replaced(name: str) -> None:
-    """A misspelt mark would be a comment."""
+    """A mark such as `# @include` is a comment, so a misspelt one would have no effect."""
     assert re.findall(r"^\W*@.*", build_bundle(name), re.MULTILINE) == []
 
 
 @of_each
 def test_every_name_is_defined_once_and_used(name: str) -> None:
-    """The linter checks each source alone, without its includes."""
+    """The linter checks each source without its includes, so here it checks the bundles."""
     config = SOURCES / "ruff.toml"
     linter = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(config)]
 
@@ -60,7 +60,7 @@ def test_every_name_is_defined_once_and_used(name: str) -> None:
 
 
 def test_the_bundler_needs_nothing_but_the_standard_library() -> None:
-    """The build of the wheel has no other package."""
+    """The build of the wheel has no other package to import."""
     code = f"import sys; sys.path.insert(0, {str(SOURCES.parent / 'src')!r})"
     code += "; from sponsorsync.gears.scripts import write_bundles"
 
@@ -69,7 +69,7 @@ def test_the_bundler_needs_nothing_but_the_standard_library() -> None:
 
 @of_each
 def test_constants_have_the_values_of_the_service(name: str) -> None:
-    """They are read from the text that is uploaded."""
+    """Keys and numbers in the uploaded text are those of the service's modules."""
     constants = _constants(name)
     names = constants.keys() & keys.NAMES.keys()
 
@@ -82,7 +82,7 @@ def test_constants_have_the_values_of_the_service(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(SOURCES.rglob("*.py")), ids=lambda path: path.stem)
 def test_scripts_contain_no_literal_key(path: Path) -> None:
-    """A renamed key would not change there."""
+    """A key that is renamed in `keys.py` would keep its old name in such a literal."""
     literals = [
         node.value
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -95,7 +95,7 @@ def test_scripts_contain_no_literal_key(path: Path) -> None:
 
 @of_each
 def test_lua_is_that_of_the_service_without_comments(name: str) -> None:
-    """Both engines follow one rule."""
+    """The service and the scripts have to follow the same rules."""
     lua = _load_lua(name)
 
     assert lua
@@ -106,7 +106,7 @@ def test_lua_is_that_of_the_service_without_comments(name: str) -> None:
 
 @of_each
 def test_shared_lua_is_in_a_bundle_once(name: str) -> None:
-    """Each of a hundred registrations carries the Lua texts of its script."""
+    """Each of a hundred registrations stores the Lua texts of its script."""
     pieces = _constants(name)["LUA_PIECES"]
     assert isinstance(pieces, tuple)
     functions = re.findall(r"^local function (\w+)", "".join(pieces), re.MULTILINE)
@@ -126,7 +126,7 @@ def _load_lua(name: str) -> dict[str, str]:
 
 
 def _words(lua: str) -> list[str]:
-    """Returns the lines without comments."""
+    """Returns the lines that are neither blank nor comments."""
     return [
         line for each in lua.splitlines() if (line := each.strip()) and not line.startswith("--")
     ]
@@ -153,13 +153,13 @@ def _is_script(name: str) -> bool:
 
 @of_each
 def test_the_text_parses_as_python_3_7(name: str) -> None:
-    """A newer Python can check most of it."""
+    """`feature_version` checks most of the syntax in a newer Python."""
     ast.parse(build_bundle(name), feature_version=(3, 7))
 
 
 @of_each
 def test_python_3_7_compiles_the_text(name: str) -> None:
-    """The engine runs that version."""
+    """RedisGears runs scripts in Python 3.7."""
     python = _find_python_3_7()
     if python is None:
         pytest.skip("there is no Python 3.7 here")
@@ -168,7 +168,7 @@ def test_python_3_7_compiles_the_text(name: str) -> None:
 
 
 def _find_python_3_7() -> str | None:
-    """Returns a Python that runs: a version manager may have only its name on the path."""
+    """Returns a working Python 3.7; that of a version manager may exist on the path and fail."""
     python = shutil.which("python3.7")
     if python is None:
         return None
@@ -178,7 +178,7 @@ def _find_python_3_7() -> str | None:
 
 @of_each
 def test_a_bundle_has_one_line_for_the_configuration(name: str) -> None:
-    """Otherwise an upload is refused."""
+    """A script without exactly one such line cannot be loaded for an upload."""
     [script] = load_scripts([name], CONFIG)
 
     assert script.text.count("\nCONFIG = ") == 1
@@ -186,7 +186,7 @@ def test_a_bundle_has_one_line_for_the_configuration(name: str) -> None:
 
 
 def test_requirements_are_pinned() -> None:
-    """gears-cli passes every line on unchanged, so there is no comment."""
+    """gears-cli passes on every line unchanged, so the file may not contain comments."""
     lines = (SOURCES / "requirements.txt").read_text(encoding="utf-8").split("\n")
 
     assert lines == [REQUIREMENT, ""]

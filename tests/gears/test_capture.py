@@ -1,4 +1,4 @@
-"""The capture of write_behind: writes past the service become changes."""
+"""The capture of write_behind turns *foreign writes*, those past the service, into changes."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ async def captured(shipped: Shipped) -> Shipped:
 async def test_each_foreign_write_reaches_durable(
     captured: Shipped, command: tuple[str, ...], wanted: set[str]
 ) -> None:
-    """The old code writes the set directly, with any command."""
+    """The application may write a set directly with any command."""
     before = await captured.version()
     await captured.pair.local_store.run(*command)
     assert await captured.version() > before
@@ -55,7 +55,7 @@ async def test_each_foreign_write_reaches_durable(
 
 
 async def test_a_random_pop_reaches_durable(captured: Shipped) -> None:
-    """SPOP: only the server knows the members that are left."""
+    """Only the server knows which members SPOP leaves."""
     await captured.pair.local.spop(SET)
     await captured.settle()
 
@@ -74,7 +74,7 @@ async def test_a_restored_set_reaches_durable(captured: Shipped) -> None:
 
 
 async def test_writes_of_a_transaction_reach_durable(captured: Shipped) -> None:
-    """Each command of MULTI is captured."""
+    """Each command within MULTI is captured."""
     async with captured.pair.local.pipeline(transaction=True) as pipeline:
         for command in (("SADD", SET, "c"), ("SADD", SET, "d"), ("SADD", FOREIGN, "y")):
             pipeline.execute_command(*command)
@@ -88,7 +88,7 @@ async def test_writes_of_a_transaction_reach_durable(captured: Shipped) -> None:
 async def test_an_addition_and_a_removal_at_once_reach_durable(
     captured: Shipped, *, is_lua: bool
 ) -> None:
-    """The engine captures the set at each write; the host does so only at the end."""
+    """RedisGears captures the set at each write within a transaction or script."""
     if not captured.gears.is_real:
         pytest.skip("the host runs callbacks of a transaction at its end")
     if is_lua:
@@ -106,7 +106,7 @@ async def test_an_addition_and_a_removal_at_once_reach_durable(
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a", "b"), ("SPOP", SET, "2")])
 async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str, ...]) -> None:
-    """The last removal deletes the key; removed items must not come back."""
+    """Redis deletes the key with its last member; the removed items must not come back."""
     await captured.pair.local_store.run(*command)
     await captured.settle()
     assert await captured.pair.durable_items() == set()
@@ -116,7 +116,7 @@ async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str
 
 
 async def test_a_deletion_right_after_a_pop_is_a_loss(captured: Shipped) -> None:
-    """SPOP with a count notifies before it is done; only its own DEL empties the set."""
+    """SPOP with a count notifies before it is done, so a DEL of its own tells that it emptied."""
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.delete(SET)
     await captured.settle()
@@ -126,7 +126,7 @@ async def test_a_deletion_right_after_a_pop_is_a_loss(captured: Shipped) -> None
 
 
 async def test_an_addition_right_after_a_pop_restores_no_popped_member(captured: Shipped) -> None:
-    """The set is no larger than before, and nothing was lost."""
+    """The size of the set is the recorded one, so the capture does not see a loss."""
     await captured.hold_drain()
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.sadd(SET, "c")
@@ -153,7 +153,7 @@ async def _expire(captured: Shipped) -> None:
 
 
 async def _evict(captured: Shipped) -> None:
-    """Only keys with a time to live may be evicted."""
+    """Makes Redis evict the set: by its policy, only keys with a time to live are evicted."""
     await captured.pair.local.expire(SET, 1000)
     await captured.pair.local.config_set("maxmemory-policy", "volatile-ttl")
     try:
@@ -177,7 +177,7 @@ each_loss = pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
 
 @each_loss
 async def test_any_other_disappearance_is_a_loss(captured: Shipped, lose: Lose) -> None:
-    """No program removes preferences like that: nothing is sent, and durable keeps them."""
+    """No program empties preferences like that: nothing is sent, and durable keeps them."""
     before = await captured.version()
     await lose(captured)
 
@@ -192,7 +192,7 @@ async def test_any_other_disappearance_is_a_loss(captured: Shipped, lose: Lose) 
 async def test_an_addition_after_a_loss_is_merged_with_the_lost_set(
     captured: Shipped, lose: Lose
 ) -> None:
-    """The new set alone would replace durable's."""
+    """Sent without the lost items, the new set would replace durable's."""
     await lose(captured)
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
@@ -205,7 +205,7 @@ async def test_an_addition_after_a_loss_is_merged_with_the_lost_set(
 async def test_an_unnoticed_loss_is_detected_by_the_size(
     captured: Shipped, added: tuple[str, ...]
 ) -> None:
-    """A set that grew is larger than its recorded size, unless a loss came before."""
+    """After an addition, a set that is not larger than its recorded size was lost before."""
     [registration] = [
         each["id"]
         for each in await captured.gears.registrations()
@@ -222,7 +222,7 @@ async def test_an_unnoticed_loss_is_detected_by_the_size(
 
 
 async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> None:
-    """Local was flushed, and the application was faster than every reader."""
+    """Local was flushed, and the application wrote to the set before anything read it."""
     await captured.pair.local.flushall()
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
@@ -232,10 +232,10 @@ async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> Non
 
 
 async def test_an_addition_to_another_database_empties_nothing(captured: Shipped) -> None:
-    """The engine reports it like one to our database, where the set was lost."""
+    """RedisGears does not report the database of a write; in ours, the set was lost."""
     await captured.hold_drain()
     await captured.pair.local.delete(SET)
-    await captured.pair.local.hset(META, PRESENCE, "1")  # as if the loss was not captured
+    await captured.pair.local.hset(META, PRESENCE, "1")  # as if the loss had not been captured
     async with captured.gears.connect(single_connection_client=True) as elsewhere:
         await elsewhere.select(1)
         await elsewhere.sadd(SET, "z")
@@ -247,7 +247,7 @@ async def test_an_addition_to_another_database_empties_nothing(captured: Shipped
 
 
 async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
-    """Otherwise each would be sent twice, and a fill would be sent back."""
+    """Captured changes of our own would be sent twice, and fetched data would be sent back."""
     await captured.hold_drain()
     marks = int(await captured.pair.local.hget(META, "m") or 0)
     await captured.pair.add("c")
@@ -263,7 +263,7 @@ async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
 
 
 async def test_a_deletion_of_the_service_is_not_captured(captured: Shipped) -> None:
-    """It leaves only its version in the metadata."""
+    """The metadata contain only the version of the deletion."""
     await captured.hold_drain()
     await captured.pair.people.delete_account(PERSON)
 
@@ -274,7 +274,7 @@ async def test_a_deletion_of_the_service_is_not_captured(captured: Shipped) -> N
 
 
 async def test_the_capture_ignores_sets_of_visitors(captured: Shipped) -> None:
-    """They are hashes `user:{n}` with own sets."""
+    """A visitor of the application has a hash `user:{n}`, and sets named like a person's."""
     await captured.pair.local.hset("user:7", "name", "visitor")
     await captured.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
 
@@ -296,7 +296,7 @@ async def test_the_capture_ignores_other_keys(captured: Shipped, key: str) -> No
 
 @pytest.mark.parametrize("place", [f"user:7:{COLLECTION}", keys.meta(7)])
 async def test_a_wrong_type_key_does_not_fail_the_capture(captured: Shipped, place: str) -> None:
-    """Neither its writer nor the capture fails; verify reports it."""
+    """Neither the writer of the key nor the registration fails; verify reports the key."""
     await captured.pair.local.set("text", "x")
     await captured.pair.local.rename("text", place)
     if place == keys.meta(7):
@@ -309,7 +309,7 @@ async def test_a_wrong_type_key_does_not_fail_the_capture(captured: Shipped, pla
 
 
 async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None:
-    """A version is later than the last one of its part, independent of the clock."""
+    """A new version exceeds the last one of its part, also if the clock is behind."""
     ahead = int(time.time() * 10**6) + A_YEAR_US
     for client in (captured.pair.local, captured.pair.durable):
         await client.hset(META, VERSION, str(ahead))
@@ -319,7 +319,7 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
 
     assert await captured.pair.durable_items() == {"a", "b", "c"}
     assert await captured.version() == ahead + 1
-    # The base of the next version stays the latest one.
+    # The latest version of the person, from which the next one is computed, does not go back.
     assert await captured.pair.local.zscore(keys.PEOPLE, str(PERSON)) == ahead + 5
 
 
@@ -334,7 +334,7 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
 async def test_a_running_fetch_does_not_undo_a_foreign_write(
     captured: Shipped, command: tuple[str, ...], wanted: set[str], *, is_lost: bool
 ) -> None:
-    """It overwrites nothing newer, and merges the rest."""
+    """The fill overwrites no newer set, and is merged with a set of unknown version."""
     content = await captured.pair.read_for_fetch("token")
     if is_lost:
         await captured.pair.evict()
@@ -346,7 +346,7 @@ async def test_a_running_fetch_does_not_undo_a_foreign_write(
 
 
 async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
-    """As a change of the old set it would overwrite durable's."""
+    """Versioned as a change of the older set, the write would overwrite durable's newer set."""
     await live.add_person("a", "b")
     then = await live.dump_keys()
     await live.pair.add("c")
@@ -360,6 +360,6 @@ async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
 
 
 async def test_the_capture_ignores_a_key_that_is_not_utf8(captured: Shipped) -> None:
-    """A script gets it as bytes."""
+    """RedisGears passes such a key to the callback as bytes."""
     await captured.gears.run("SADD", b"user:\xff:mnodes", "a")
     assert await captured.no_registration_failed()

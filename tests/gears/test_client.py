@@ -1,4 +1,4 @@
-"""The client of RedisGears."""
+"""The service's client for RedisGears."""
 
 import time
 
@@ -25,7 +25,7 @@ FAILS_AS_IT_RUNS = "GB('PythonReader').map(lambda n: 1 / n).run(lambda: (n for n
 
 
 async def test_a_failing_script_is_reported_with_its_line(client: GearsClient) -> None:
-    """Its exception is put on one line."""
+    """The error has the exception's text on one line."""
     with pytest.raises(GearsScriptError) as caught:
         await client.upload(BROKEN, session="sponsorsync-x", description="1 x", requirements=[])
 
@@ -34,7 +34,7 @@ async def test_a_failing_script_is_reported_with_its_line(client: GearsClient) -
 
 
 async def test_a_syntax_error_is_reported_with_its_line(client: GearsClient) -> None:
-    """RedisGears reports it without a traceback."""
+    """RedisGears replies a syntax error without a traceback."""
     with pytest.raises(GearsScriptError, match="SyntaxError") as caught:
         await client.run("x = 1\ny = = 2\n")
 
@@ -42,7 +42,7 @@ async def test_a_syntax_error_is_reported_with_its_line(client: GearsClient) -> 
 
 
 async def test_packages_that_cannot_be_installed_are_named(client: GearsClient) -> None:
-    """The error says what the server needs for them."""
+    """The error also says what the server needs to install packages."""
     with pytest.raises(GearsError, match=r"could not install no-such-package==1: .*PIP_FIND_LINKS"):
         await client.upload(
             registering_script("x"),
@@ -53,7 +53,7 @@ async def test_packages_that_cannot_be_installed_are_named(client: GearsClient) 
 
 
 async def test_an_upload_may_take_longer_than_other_answers(client: GearsClient) -> None:
-    """It may install packages."""
+    """During an upload the server may install packages."""
     slow = "import time\ntime.sleep(2.5)\n" + registering_script("x")
 
     await client.upload(
@@ -64,14 +64,14 @@ async def test_an_upload_may_take_longer_than_other_answers(client: GearsClient)
 
 
 async def test_an_upload_without_an_answer_ends_after_the_time_limit(gears: Gears) -> None:
-    """A bad script can block a reply for ever."""
+    """A faulty script may never let the server reply."""
     async with open_gears(SecretStr(gears.url), upload_timeout_s=0.3) as client:
         with pytest.raises(StoreUnavailableError, match="did not answer in time"):
             await client.run("import time\ntime.sleep(2)\n")
 
 
 async def test_a_run_returns_records_and_faults(client: GearsClient) -> None:
-    """A failure during the run is no error of the upload."""
+    """A script that fails while it runs was still uploaded, so the client raises no error."""
     ran, failed = await client.run(RUNS), await client.run(FAILS_AS_IT_RUNS)
 
     assert (ran.records, ran.faults) == (("0", "1", "2"), ())
@@ -82,7 +82,7 @@ async def test_a_run_returns_records_and_faults(client: GearsClient) -> None:
 
 
 async def test_a_long_run_is_awaited_and_dropped(client: GearsClient, gears: Gears) -> None:
-    """Nothing of it stays in the server."""
+    """After the drop no execution is left on the server; a second drop is harmless."""
     execution = await client.start(RUNS, requirements=[])
     results = await client.wait_for_results(execution, limit_s=10)
     await client.drop_execution(execution)
@@ -95,7 +95,7 @@ async def test_a_long_run_is_awaited_and_dropped(client: GearsClient, gears: Gea
 
 
 async def test_a_run_beyond_the_limit_is_aborted(client: GearsClient, gears: Gears) -> None:
-    """It would copy on without a reader of its counts."""
+    """A script that is not aborted would go on copying, although nothing reads its counts."""
     execution = await client.start(RUNS_LONG, requirements=[])
     began = time.monotonic()
     with pytest.raises(GearsError, match="did not end within"):
@@ -107,13 +107,13 @@ async def test_a_run_beyond_the_limit_is_aborted(client: GearsClient, gears: Gea
 
 
 async def test_a_registration_cannot_be_awaited(client: GearsClient) -> None:
-    """It has no execution."""
+    """A script that only registers callbacks has no execution."""
     with pytest.raises(GearsError, match="registers something, or runs nothing"):
         await client.start(registering_script("x"), requirements=[])
 
 
 async def test_unregistering_twice_is_fine(client: GearsClient) -> None:
-    """Two replicas may do it at once."""
+    """Two replicas may unregister the same script at once."""
     text = registering_script("x")
     await client.upload(text, session="sponsorsync-x", description="1 x", requirements=[])
     [registration] = await client.load_registrations()
@@ -124,5 +124,5 @@ async def test_unregistering_twice_is_fine(client: GearsClient) -> None:
 
 
 async def test_the_number_of_threads_can_be_read(client: GearsClient) -> None:
-    """They bound the number of concurrent fetches."""
+    """The number of threads limits the number of concurrent fetches."""
     assert await client.load_execution_threads() >= 1

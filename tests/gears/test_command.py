@@ -30,14 +30,14 @@ PASSWORD = "pass/word @:?"
 
 @dataclass
 class Command:
-    """The command of an own installation, whose scripts the test may replace."""
+    """The command line of an installation whose scripts the test may replace."""
 
     installed: Path
     folder: Path
     url: str
 
     async def run(self, *arguments: str, stdin: str = "", **environment: str) -> tuple[int, str]:
-        """Returns the status, and standard output with standard error."""
+        """Returns the exit status, and standard output followed by standard error."""
         status, out, errors = await run_command(
             self.folder,
             self.url,
@@ -49,7 +49,7 @@ class Command:
         return status, out + errors
 
     async def run_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """Returns the status and the parsed output."""
+        """Returns the exit status and the parsed output."""
         status, out = await self.run(*arguments, "--json")
         content: dict[str, Any] = json.loads(out)
         return status, content
@@ -57,12 +57,12 @@ class Command:
 
 @pytest.fixture
 def command(own_installed: Path, tmp_path: Path, gears: Gears) -> Command:
-    """The command, on a server with RedisGears."""
+    """The command line, for a server with RedisGears."""
     return Command(own_installed, tmp_path, gears.url)
 
 
 async def test_a_deploy_reports_its_outcomes(command: Command, gears: Gears) -> None:
-    """The first uploads, the second changes nothing; both end with 0."""
+    """The first deploy uploads, the second changes nothing; both exit with status 0."""
     first = await command.run_json("deploy-gears")
     await gears.client.sadd("user:1:mnodes", "a")
     status, second = await command.run_json("deploy-gears")
@@ -92,7 +92,7 @@ async def test_a_deploy_beside_other_databases_is_refused(command: Command, gear
 
 
 async def test_a_dry_run_changes_nothing(command: Command, gears: Gears) -> None:
-    """It ends with 0 only if all scripts are live."""
+    """The exit status is 0 only if all scripts are live."""
     before = await command.run_json("deploy-gears", "--dry-run")
     sessions = await gears.sessions()
     await command.run("deploy-gears")
@@ -106,7 +106,7 @@ async def test_a_dry_run_changes_nothing(command: Command, gears: Gears) -> None
 
 
 async def test_the_status_checks_the_requirements_of_scripts(command: Command) -> None:
-    """They are version, append-only file, threads and durable's address."""
+    """Scripts need a version, an append-only file, enough threads and durable's address."""
     before = await command.run_json("deploy-gears", "--status")
     await command.run("deploy-gears")
     status, after = await command.run_json("deploy-gears", "--status")
@@ -117,7 +117,7 @@ async def test_the_status_checks_the_requirements_of_scripts(command: Command) -
 
 
 async def test_a_broken_script_fails_the_deploy(command: Command, gears: Gears) -> None:
-    """The error has the file and line; the old script stays live."""
+    """The error names the file and the line; the old script stays live."""
     await command.run("deploy-gears")
     write_scripts(_scripts_of(command), write_behind=BROKEN)
     status, out = await command.run("deploy-gears")
@@ -128,7 +128,7 @@ async def test_a_broken_script_fails_the_deploy(command: Command, gears: Gears) 
 
 
 async def test_a_removal_removes_all_our_scripts(command: Command, gears: Gears) -> None:
-    """A second run finds none."""
+    """Scripts of other programs stay; a second removal finds no script."""
     await gears.upload(registering_script("x"), "ID", "theirs")
     await command.run("deploy-gears")
     status, removed = await command.run_json("deploy-gears", "--remove")
@@ -143,7 +143,7 @@ async def test_a_removal_removes_all_our_scripts(command: Command, gears: Gears)
 async def test_contradictory_options_are_refused(
     command: Command, local_server: EmbeddedValkey
 ) -> None:
-    """The error is one line, also for a server without RedisGears."""
+    """The error is one line; so is that for a server without RedisGears."""
     answers = await asyncio.gather(
         command.run("deploy-gears", "--remove", "--status"),
         command.run("deploy-gears", "--url", "redis://:hunter2@localhost"),
@@ -163,7 +163,7 @@ async def test_contradictory_options_are_refused(
 
 
 async def test_the_password_is_read_from_standard_input(command: Command, tmp_path: Path) -> None:
-    """It may have any characters; the server refuses a client without it."""
+    """The password may have any characters; without it the server refuses the command."""
     (tmp_path / "own").mkdir()
     async with own_server(tmp_path / "own") as server, Redis.from_url(server.url) as client:
         await client.config_set("requirepass", PASSWORD)
@@ -176,7 +176,7 @@ async def test_the_password_is_read_from_standard_input(command: Command, tmp_pa
 
 
 async def test_a_snapshot_by_the_scripts_fails_if_one_person_failed(command: Command) -> None:
-    """The exit status and the error say so."""
+    """The exit status is 1, and the output has the person's error."""
     good = await command.run_json("snapshot", "--engine", "gears")
     write_scripts(_scripts_of(command), sync_sponsors=failing_batch_script("person 1: no hash"))
     bad = await command.run("snapshot", "--engine", "gears")
@@ -199,7 +199,7 @@ async def test_a_snapshot_by_the_scripts_fails_if_one_person_failed(command: Com
     ],
 )
 def test_options_win_over_the_settings(options: dict[str, Any], address: str) -> None:
-    """A password is quoted into the chosen address."""
+    """A password option is percent-encoded into the chosen address."""
     settings = Settings.model_construct(redis_url=SecretStr("redis://me:old@localhost:1/2"))
     quoted = "redis://:pass%2Fword%20%40%3A%3F@[::1]:1/0"
     defaults: dict[str, Any] = {"url": None, "host": None, "port": 6379, "password": None}
@@ -210,7 +210,7 @@ def test_options_win_over_the_settings(options: dict[str, Any], address: str) ->
 
 
 def test_exactly_one_address_is_required() -> None:
-    """Two would contradict each other."""
+    """Two addresses would contradict each other."""
     nothing = Settings.model_construct()
 
     with pytest.raises(SettingsError, match="SPONSORSYNC_REDIS_URL"):
@@ -253,7 +253,7 @@ async def test_a_user_without_the_right_to_run_scripts_is_reported(gears: Gears)
 async def test_the_doctor_checks_redisgears_where_it_is_used(
     gears: Gears, local_server: EmbeddedValkey, settings: Settings
 ) -> None:
-    """With `auto` only if the module is loaded, with `plain` never."""
+    """The engine `auto` uses RedisGears only if the module is loaded, `plain` never."""
     found = {
         (engine, name): [
             (check.level, check.seen)

@@ -1,4 +1,4 @@
-"""Contract of RedisGears 1.2.9 and the host: registrations, sessions and executions."""
+"""Behaviour that RedisGears 1.2.9 and our host share: registrations, sessions, executions."""
 
 import json
 from ast import literal_eval
@@ -18,7 +18,7 @@ GB().foreach(f).count().run('a')
 
 
 async def test_a_registration_on_keys_is_dumped(gears: Gears) -> None:
-    """`deploy-gears --status` shows prefix, commands, counters and the last error of each."""
+    """`deploy-gears --status` shows prefix, commands, counters and last error from this reply."""
     await gears.upload(
         "GB(desc='captures').foreach(lambda r: r).register("
         "'user:*', eventTypes=['sadd'], keyTypes=['set'], commands=['smembers'], mode='sync')",
@@ -47,7 +47,7 @@ async def test_a_registration_on_keys_is_dumped(gears: Gears) -> None:
 
 
 async def test_a_registration_on_a_stream_is_dumped(gears: Gears) -> None:
-    """The status shows whether the drain waits for durable."""
+    """The status of this registration tells whether the drain waits for durable."""
     await gears.upload(
         "GB('StreamReader').register('outbox', batch=100, duration=200, mode='async_local', "
         "onFailedPolicy='retry', onFailedRetryInterval=1, trimStream=False)"
@@ -70,7 +70,7 @@ async def test_a_registration_on_a_stream_is_dumped(gears: Gears) -> None:
 
 
 async def test_counters_count(gears: Gears) -> None:
-    """They count successes and failures since the registration."""
+    """A registration has the numbers of its successes and failures so far."""
     await gears.upload("GB().foreach(lambda r: 1 // int(r['value'])).register('a', mode='sync')")
     for value in (1, 0, 1):
         await gears.client.set("a", value)
@@ -80,7 +80,7 @@ async def test_counters_count(gears: Gears) -> None:
 
 
 async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> None:
-    """RG.PYDUMPSESSIONS can be parsed instead."""
+    """No parser reads the text `PD`, so the service finds the session's name by a pattern."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0")
     (registration,) = await gears.registrations()
     text = registration["PD"].decode()
@@ -92,7 +92,7 @@ async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> Non
 
 
 async def test_a_session_is_dumped(gears: Gears) -> None:
-    """Its description has the live version, its registrations are those to unregister."""
+    """The entry has the description, with the live version, and the ids of the registrations."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0 abc")
     session = (await gears.sessions())["one"]
     assert list(session) == [
@@ -105,7 +105,7 @@ async def test_a_session_is_dumped(gears: Gears) -> None:
 
 
 async def test_a_session_without_a_description(gears: Gears) -> None:
-    """A script that was uploaded by hand has a random id."""
+    """A script that was uploaded without an id gets a random one, and no description."""
     await gears.upload("GB().register('a')")
     ((name, session),) = (await gears.sessions()).items()
     assert len(name) == 40
@@ -113,7 +113,7 @@ async def test_a_session_without_a_description(gears: Gears) -> None:
 
 
 async def test_unregistering_removes_the_session(gears: Gears) -> None:
-    """Scripts that are no longer shipped are removed like that."""
+    """A deploy removes scripts that are no longer shipped by unregistering them."""
     await gears.upload("GB().foreach(lambda r: execute('INCR', 'n')).register('a', mode='sync')")
     (registration,) = await gears.registrations()
     assert await gears.run("RG.UNREGISTER", registration["id"]) == b"OK"
@@ -125,7 +125,7 @@ async def test_unregistering_removes_the_session(gears: Gears) -> None:
 
 
 async def test_an_execution_in_the_background(gears: Gears) -> None:
-    """A snapshot is started, polled, read and dropped."""
+    """A snapshot starts an execution, polls it, reads its results and drops it."""
     await gears.client.set("a", 1)
     execution = await gears.upload(SLOW, "UNBLOCKING")
     assert isinstance(execution, bytes)
@@ -144,12 +144,12 @@ async def test_an_execution_in_the_background(gears: Gears) -> None:
 
 
 async def test_a_registration_is_answered_at_once_in_the_background_too(gears: Gears) -> None:
-    """There is no execution to poll."""
+    """A registration makes no execution that could be polled."""
     assert await gears.upload("GB().register('a')", "UNBLOCKING") == b"OK"
 
 
 async def test_an_execution_is_dumped(gears: Gears) -> None:
-    """A snapshot reports counts, errors and duration."""
+    """A snapshot reports the counts, errors and duration of its executions."""
     await gears.client.set("a", 1)
     execution = await gears.upload("GB().map(lambda r: 1 / 0).run('a')", "UNBLOCKING")
     await gears.run("RG.GETRESULTSBLOCKING", execution)
@@ -162,7 +162,7 @@ async def test_an_execution_is_dumped(gears: Gears) -> None:
 
 
 async def test_an_execution_can_be_aborted(gears: Gears) -> None:
-    """A snapshot has a time limit."""
+    """A snapshot aborts its executions after a time limit."""
     await gears.client.set("a", 1)
     execution = await gears.upload(SLOW, "UNBLOCKING")
     assert await gears.run("RG.ABORTEXECUTION", execution) == b"OK"
@@ -182,13 +182,13 @@ async def test_an_execution_can_be_aborted(gears: Gears) -> None:
     ],
 )
 async def test_unknown_executions(gears: Gears, command: str, message: str) -> None:
-    """It was dropped, or the server was restarted."""
+    """An execution is unknown after it was dropped, or after a restart of the server."""
     with pytest.raises(ResponseError, match=message):
         await gears.run(f"RG.{command}", "nonsense")
 
 
 async def test_the_number_of_execution_threads_can_be_read_only(gears: Gears) -> None:
-    """The doctor advises to raise it, which needs a restart."""
+    """To follow the doctor's advice to use more threads, one has to restart the server."""
     (threads,) = await gears.run("RG.CONFIGGET", "ExecutionThreads")
     assert threads >= 3
     (reply,) = await gears.run("RG.CONFIGSET", "ExecutionThreads", "5")

@@ -1,4 +1,8 @@
-"""Contract of RedisGears 1.2.9 and the host: answers to readers of missing keys."""
+"""Behaviour that RedisGears 1.2.9 and our host share: answers to readers of missing keys.
+
+A *key miss* is a read of a missing key; commands named in a registration are *hooked*: they wait
+for its callback, which may replace their reply.
+"""
 
 import asyncio
 
@@ -21,7 +25,7 @@ ALL_READS = ["smembers", "sismember", "smismember", "scard", "hgetall", "hget", 
 
 
 async def fetch_by(gears: Gears, body: str, commands: list[str] | None = None) -> None:
-    """Registers a key miss; its body has `r` and its lines are indented by four."""
+    """Registers a callback for key misses; its body uses the record `r`, indented by four."""
     options = f"commands={commands!r}, " if commands else ""
     await gears.upload(FETCH.format(body=body, options=options))
 
@@ -32,18 +36,18 @@ async def is_filled(gears: Gears) -> bool:
 
 
 async def last_error(gears: Gears) -> bytes:
-    """Returns the last error of the one registration."""
+    """Returns the last error of the only registration."""
     (registration,) = await gears.registrations()
     return registration["RegistrationData"]["lastError"] or b""
 
 
 async def has_no_reader(gears: Gears) -> bool:
-    """Returns whether a callback found no client to answer."""
+    """Returns whether a callback failed because no client waited for its reply."""
     return b"Can not get command ctx" in await last_error(gears)
 
 
 async def test_the_first_reader_gets_the_fetched_set(gears: Gears) -> None:
-    """The purpose of the engine."""
+    """This is why the scripts exist: a plain Redis would answer an empty set."""
     body = f"{FILL}; override_reply([m.encode() for m in sorted(execute('SMEMBERS', r['key']))])"
     await fetch_by(gears, body, ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == [b"a", b"b"]
@@ -52,7 +56,7 @@ async def test_the_first_reader_gets_the_fetched_set(gears: Gears) -> None:
 
 
 async def test_without_override_reply_the_first_reader_gets_the_old_answer(gears: Gears) -> None:
-    """After the fetch the client gets the command's own answer from before it."""
+    """The client waits for the callback, but gets the server's reply from before the fetch."""
     await fetch_by(gears, FILL, ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == []
     assert await is_filled(gears)
@@ -60,7 +64,7 @@ async def test_without_override_reply_the_first_reader_gets_the_old_answer(gears
 
 
 async def test_without_commands_the_reader_does_not_wait(gears: Gears) -> None:
-    """override_reply raises without a waiting client, after the fill was done."""
+    """`override_reply` raises because no client waits; the set has been filled by then."""
     await fetch_by(gears, f"{FILL}; override_reply(['x'])")
     assert set(await gears.run("SMEMBERS", "user:1")) == set()
     await until(lambda: is_filled(gears))
@@ -70,20 +74,20 @@ async def test_without_commands_the_reader_does_not_wait(gears: Gears) -> None:
 
 @pytest.mark.parametrize("commands", ["['smember']", "'smembers'"])
 async def test_an_unknown_command_cannot_be_hooked(gears: Gears, commands: str) -> None:
-    """A str in place of the list is the list of its letters."""
+    """RedisGears takes a str as the list of its letters, which are no commands either."""
     with pytest.raises(ResponseError, match="bad reply on COMMAND command"):
         await gears.upload(f"GB().register('user:*', commands={commands})")
 
 
 async def test_a_callback_that_raises_answers_the_commands_own_reply(gears: Gears) -> None:
-    """The empty answer would be wrong, so our scripts answer an error."""
+    """The server's empty reply is wrong, so our scripts do not raise but reply an error."""
     await fetch_by(gears, "raise OSError('durable is down')", ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == []
     assert b"OSError: durable is down" in await last_error(gears)
 
 
 async def test_each_miss_starts_a_fetch(gears: Gears) -> None:
-    """The engine caches no miss."""
+    """RedisGears does not remember that a key is missing."""
     await fetch_by(gears, "override_reply([])", ["smembers"])
     for _ in range(3):
         assert await gears.run("SMEMBERS", "user:1") == []
@@ -107,7 +111,7 @@ async def test_each_miss_starts_a_fetch(gears: Gears) -> None:
     ],
 )
 async def test_override_reply_converts_values(gears: Gears, reply: str, answer: object) -> None:
-    """Bytes are safe; a str that begins with - or + is not."""
+    """Bytes pass unchanged; a str that begins with - or + becomes an error or a status."""
     await fetch_by(gears, f"override_reply({reply})", ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == answer
 
@@ -117,14 +121,14 @@ async def test_override_reply_converts_values(gears: Gears, reply: str, answer: 
     [("-ERR durable is down", ResponseError), ("-NOPERM no", NoPermissionError)],
 )
 async def test_an_error_can_be_answered(gears: Gears, text: str, kind: type[Exception]) -> None:
-    """An outage of durable is no empty set."""
+    """While durable is down, readers get an error and not an empty set."""
     await fetch_by(gears, f"override_reply({text!r})", ["smembers"])
     with pytest.raises(kind):
         await gears.run("SMEMBERS", "user:1")
 
 
 async def test_a_str_in_a_list_may_be_an_error(gears: Gears) -> None:
-    """A node id may begin with a dash, so members have to be bytes."""
+    """An item may begin with a dash, so scripts reply members as bytes."""
     await fetch_by(gears, "override_reply(['-ERR x', 'a'])", ["smembers"])
     reply = await gears.run("SMEMBERS", "user:1")
     assert isinstance(reply[0], ResponseError)
@@ -139,7 +143,7 @@ async def test_a_reply_can_be_overridden_once(gears: Gears) -> None:
 
 
 async def test_only_named_commands_on_keys_of_the_prefix_are_answered(gears: Gears) -> None:
-    """Other readers do not wait for a fetch."""
+    """Readers that use other commands or keys do not wait for a fetch."""
     await fetch_by(gears, "override_reply([b'a'])", ["smembers"])
     assert await gears.client.scard("user:1") == 0
     assert set(await gears.run("SMEMBERS", "other:1")) == set()
@@ -147,14 +151,14 @@ async def test_only_named_commands_on_keys_of_the_prefix_are_answered(gears: Gea
 
 
 async def test_a_callback_can_read_the_command(gears: Gears) -> None:
-    """An answer to SMISMEMBER needs its members; the text is that of the client."""
+    """To answer SMISMEMBER, a callback needs the members that the client asked for."""
     await fetch_by(gears, "override_reply([w.encode() for w in get_command()])", ["smismember"])
     reply = await gears.run("SMISMEMBER", "user:1", "a", "b")
     assert reply == [b"SMISMEMBER", b"user:1", b"a", b"b"]
 
 
 async def test_a_read_in_a_transaction_is_empty_and_fetches(gears: Gears) -> None:
-    """A transaction cannot wait for a fetch."""
+    """A transaction cannot wait for a fetch, but starts one."""
     await fetch_by(gears, f"{FILL}; get_command()", ["smembers"])
     pipeline = gears.client.pipeline(transaction=True)
     pipeline.execute_command("SMEMBERS", "user:1")
@@ -165,14 +169,14 @@ async def test_a_read_in_a_transaction_is_empty_and_fetches(gears: Gears) -> Non
 
 
 async def test_a_read_in_lua_is_empty_and_fetches(gears: Gears) -> None:
-    """A second read sees the set."""
+    """A Lua script cannot wait for a fetch, but starts one for later reads."""
     await fetch_by(gears, FILL, ["smembers"])
     assert await gears.client.eval("return redis.call('SMEMBERS', KEYS[1])", 1, "user:1") == []
     await until(lambda: is_filled(gears))
 
 
 async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
-    """A fetch that reads a second key of the prefix starts another; ours uses EXISTS."""
+    """A callback that reads another missing key of the prefix starts a second fetch."""
     body = "execute('SMEMBERS', 'user:2') if r['key'] == 'user:1' else execute('SET', 'two', 1)"
     await fetch_by(gears, body, ["smembers"])
     await gears.run("SMEMBERS", "user:1")
@@ -180,7 +184,7 @@ async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
 
 
 async def test_misses_of_one_key_are_handled_one_by_one(gears: Gears) -> None:
-    """Each would fetch the key again if the script did not check first."""
+    """Of simultaneous misses only the first callback has to fetch; the others find the key."""
     body = "execute('EXISTS', r['key']) or execute('INCR', 'fetched') and " + FILL
     await fetch_by(gears, body, ["smembers"])
     async with gears.connect() as first, gears.connect() as second, gears.connect() as third:
@@ -205,7 +209,7 @@ REPLIES = [
 async def test_first_replies_of_each_command(
     gears: Gears, command: str, reply: str, answer: object
 ) -> None:
-    """The reader speaks RESP2."""
+    """With RESP2, a callback can give each command a reply of the command's own type."""
     await fetch_by(gears, f"override_reply({reply})", ALL_READS)
     async with gears.connect(protocol=2) as reader:
         reader.response_callbacks.clear()
@@ -237,7 +241,7 @@ async def ask_in_resp3(gears: Gears, command: str) -> bytes:
 async def test_a_hooked_command_answers_in_resp2(
     gears: Gears, command: str, hooked: bytes, plain: bytes
 ) -> None:
-    """Existing keys too: a RESP3 client gets a list for a set, and a nil of RESP2."""
+    """A RESP3 client gets a list for a set, and RESP2's nil, also if the key exists."""
     await gears.client.sadd("user:set", "a")
     await gears.client.hset("user:hash", "f", "v")
     assert await ask_in_resp3(gears, command) == plain
@@ -257,7 +261,7 @@ async def test_a_hooked_command_answers_in_resp2(
     ],
 )
 async def test_commands_that_raise_a_key_miss(gears: Gears, command: str, misses: bool) -> None:
-    """If no commands are named, EXISTS starts a fetch too."""
+    """In a registration without `commands`, even EXISTS triggers the callback."""
     await gears.upload(
         "GB().foreach(lambda r: execute('INCR', 'misses'))"
         ".register('user:*', mode='sync', eventTypes=['keymiss'], readValue=False)"
@@ -267,7 +271,7 @@ async def test_commands_that_raise_a_key_miss(gears: Gears, command: str, misses
 
 
 async def test_a_callback_has_all_rights(gears: Gears) -> None:
-    """`execute` checks no permission, so an uploader has all of them."""
+    """`execute` checks no permissions, so a user who may upload scripts has all of them."""
     await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+@all", "-@admin")
     try:
         await fetch_by(
@@ -280,7 +284,7 @@ async def test_a_callback_has_all_rights(gears: Gears) -> None:
 
 
 async def test_readers_of_a_hooked_key_need_a_right_of_the_engines(gears: Gears) -> None:
-    """With +smembers alone they are refused while the hook is registered."""
+    """A user with +smembers, but without +rg.innerhook, cannot read hooked keys."""
     if not gears.is_real:
         pytest.skip("Valkey knows no rg.innerhook, so the host cannot ask for that right")
     await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+smembers", "+hello")
@@ -294,7 +298,7 @@ async def test_readers_of_a_hooked_key_need_a_right_of_the_engines(gears: Gears)
 
 
 async def test_an_upload_requires_the_password(gears: Gears) -> None:
-    """The password of the server protects the commands of the engine."""
+    """The server's password protects the commands of RedisGears too."""
     await gears.client.config_set("requirepass", "secret")
     try:
         async with gears.connect(protocol=2) as stranger:

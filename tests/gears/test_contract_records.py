@@ -1,4 +1,4 @@
-"""Contract of RedisGears 1.2.9 and the host: events of keys and their records."""
+"""Behaviour that RedisGears 1.2.9 and our host share: events of keys and their records."""
 
 import asyncio
 from ast import literal_eval
@@ -24,7 +24,7 @@ async def seen(gears: Gears) -> list[Any]:
 
 
 async def wait_for(gears: Gears, count: int) -> list[Any]:
-    """Returns the saved records when there are so many."""
+    """Waits until so many records are saved; returns them."""
     await until_equal(lambda: gears.client.llen("seen"), count)
     return await seen(gears)
 
@@ -43,7 +43,7 @@ async def wait_for(gears: Gears, count: int) -> list[Any]:
 async def test_a_record_has_event_key_type_and_value(
     gears: Gears, command: str, kind: str, value: object
 ) -> None:
-    """Records of sets have no value, so scripts call SMEMBERS."""
+    """Records of sets have no value, so scripts have to call SMEMBERS."""
     await see(gears, "'user:*', mode='sync'")
     await gears.run(*command.split())
     assert (await seen(gears))[0] == {
@@ -55,14 +55,14 @@ async def test_a_record_has_event_key_type_and_value(
 
 
 async def test_without_values_a_record_is_event_and_key(gears: Gears) -> None:
-    """The capture needs no value and saves its cost."""
+    """The capture does not need the value, and saves the time to read it."""
     await see(gears, "'user:*', mode='sync', readValue=False")
     await gears.client.sadd("user:1", "a")
     assert await seen(gears) == [{"event": "sadd", "key": "user:1"}]
 
 
 async def test_a_run_has_no_event(gears: Gears) -> None:
-    """The same function may serve a batch and a registration."""
+    """A record of `run` has the event None, so a callback can serve `run` and `register`."""
     await gears.client.set("user:1", "a")
     results, _ = await gears.upload("GB().run('user:*')")
     assert literal_eval(results[0].decode()) == {
@@ -76,14 +76,14 @@ async def test_a_run_has_no_event(gears: Gears) -> None:
 
 
 async def test_a_run_takes_a_glob(gears: Gears) -> None:
-    """A batch can read one collection of all people."""
+    """By a glob, a batch script can read one collection of all people."""
     await gears.client.mset({"user:1:a": 1, "user:2:a": 1, "user:1:b": 1})
     results, _ = await gears.upload("GB().map(lambda r: r['key']).run('us?r:*:a')")
     assert sorted(results) == [b"user:1:a", b"user:2:a"]
 
 
 async def test_a_registration_takes_a_key_or_a_prefix(gears: Gears) -> None:
-    """An asterisk elsewhere is a literal one."""
+    """Only a trailing asterisk makes a prefix; any other one is literal."""
     await see(gears, "'us*:2', mode='sync', readValue=False")
     await see(gears, "'user:1', mode='sync', readValue=False")
     await see(gears, "'other:*', mode='sync', readValue=False")
@@ -116,7 +116,7 @@ async def test_a_registration_takes_a_key_or_a_prefix(gears: Gears) -> None:
 async def test_events_of_commands(
     gears: Gears, before: str, commands: str, events: list[str]
 ) -> None:
-    """The capture distinguishes an emptying removal, a loss, and no change."""
+    """By these events the capture tells a removal of the last item from a loss or no change."""
     if before:
         await gears.run(*before.split())
     build = "GB().foreach(lambda r: execute('RPUSH', 'seen', r['event'] + ' ' + r['key']))"
@@ -128,7 +128,7 @@ async def test_events_of_commands(
 
 
 async def test_events_of_other_databases_are_equal(gears: Gears) -> None:
-    """The callback writes to the first database."""
+    """A record does not name the database, and the callback writes to database 0."""
     await see(gears, "'a*', mode='sync', readValue=False")
     async with gears.connect(single_connection_client=True) as elsewhere:
         await elsewhere.select(1)
@@ -138,7 +138,7 @@ async def test_events_of_other_databases_are_equal(gears: Gears) -> None:
 
 
 async def test_a_pop_with_a_count_notifies_before_it_is_done(gears: Gears) -> None:
-    """The callback sees the old size; a `del` follows if it popped all."""
+    """The callback sees the size before the pop; a `del` follows if all items were popped."""
     if not gears.is_real:
         pytest.skip("the host runs callbacks after the command")
     save = "execute('RPUSH', 'seen', r['event'] + ' ' + str(execute('SCARD', r['key'])))"
@@ -153,7 +153,7 @@ async def test_a_pop_with_a_count_notifies_before_it_is_done(gears: Gears) -> No
 
 
 async def test_events_of_restore_and_smove(gears: Gears) -> None:
-    """Another program may fill a set with them."""
+    """Another program may change a set by these commands."""
     await gears.client.sadd("a", "1")
     content = await gears.run("DUMP", "a")
     await see(gears, "'a*', mode='sync', readValue=False")
@@ -167,7 +167,7 @@ async def test_events_of_restore_and_smove(gears: Gears) -> None:
 
 
 async def test_an_expiry_is_an_event(gears: Gears) -> None:
-    """It has no command, and is a loss."""
+    """The server expires a key without a command; to the capture this is a loss."""
     await see(gears, "'a*', mode='sync', eventTypes=['expired']")
     await gears.client.set("a", 1, px=20)
     assert await wait_for(gears, 1) == [
@@ -176,7 +176,7 @@ async def test_an_expiry_is_an_event(gears: Gears) -> None:
 
 
 async def test_a_key_that_is_gone_is_empty(gears: Gears) -> None:
-    """The record of a del does not have the old type."""
+    """The record of a deleted key has the type `empty`, not the former type."""
     await gears.client.sadd("a", "1")
     await see(gears, "'a*', mode='sync'")
     await gears.client.srem("a", "1")
@@ -185,7 +185,7 @@ async def test_a_key_that_is_gone_is_empty(gears: Gears) -> None:
 
 
 async def test_key_types_exclude_missing_keys(gears: Gears) -> None:
-    """The capture has to see a del, so it does not filter by type."""
+    """The capture needs `del` events, so it does not filter by type."""
     await see(gears, "'a*', mode='sync', keyTypes=['set'], readValue=False")
     await gears.client.set("ab", 1)
     await gears.client.sadd("a", "1", "2")
@@ -194,7 +194,7 @@ async def test_key_types_exclude_missing_keys(gears: Gears) -> None:
 
 
 async def test_event_types_filter_events(gears: Gears) -> None:
-    """The capture names events of sets; unknown names are accepted."""
+    """The capture names the events of sets; RedisGears accepts unknown names."""
     await see(gears, "'a*', mode='sync', eventTypes=['srem', 'nonsense'], readValue=False")
     await gears.client.sadd("a", "1", "2")
     await gears.client.srem("a", "1")
@@ -202,7 +202,7 @@ async def test_event_types_filter_events(gears: Gears) -> None:
 
 
 async def test_all_events_are_the_default_and_a_str_is_its_letters(gears: Gears) -> None:
-    """A missing bracket is no error; all events include keymiss."""
+    """A str in place of a list is no error; without `eventTypes`, keymiss is included."""
     await gears.upload("GB().register('a*')")
     await gears.upload("GB().register('b*', eventTypes='sadd', unknown=1)")
     first, second = await gears.registrations()
@@ -218,7 +218,7 @@ async def test_all_events_are_the_default_and_a_str_is_its_letters(gears: Gears)
 
 @pytest.mark.parametrize("mode", ["async", "async_local"])
 async def test_a_later_callback_sees_the_value_of_its_own_time(gears: Gears, mode: str) -> None:
-    """Only sync callbacks see each state."""
+    """An async callback reads the value when it runs; only sync callbacks see each state."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -237,7 +237,7 @@ async def test_a_later_callback_sees_the_value_of_its_own_time(gears: Gears, mod
 
 
 async def test_sync_runs_before_the_writer_has_its_reply(gears: Gears) -> None:
-    """Each confirmed write is captured."""
+    """Every write that a client got a reply for has been captured."""
     await see(gears, "'a*', mode='sync'")
     pipeline = gears.client.pipeline(transaction=False)
     for number in (1, 2, 3):
@@ -248,7 +248,7 @@ async def test_sync_runs_before_the_writer_has_its_reply(gears: Gears) -> None:
 
 
 async def test_sync_blocks_the_whole_server(gears: Gears) -> None:
-    """No client sees a write before its capture; a slow callback delays all."""
+    """No client sees a write before its capture; a slow callback delays all clients."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -271,7 +271,7 @@ async def test_sync_blocks_the_whole_server(gears: Gears) -> None:
 
 
 async def test_an_error_never_reaches_the_writer(gears: Gears) -> None:
-    """It is counted and saved in the registration."""
+    """The registration counts the error and stores its text."""
     await gears.upload("GB().foreach(lambda r: 1 / 0).register('a', mode='sync')")
     assert await gears.client.set("a", 1) is True
     (registration,) = await gears.registrations()
@@ -294,7 +294,7 @@ CALLS: dict[str, list[tuple[str | int, ...]]] = {
 
 @pytest.mark.parametrize("way", CALLS)
 async def test_writes_of_all_kinds_are_captured(gears: Gears, way: str) -> None:
-    """The application may use any of them."""
+    """The application may write in any of these ways."""
     await see(gears, "'user:*', mode='sync', readValue=False")
     async with gears.connect(single_connection_client=True) as writer:
         for command in CALLS[way]:
@@ -303,7 +303,7 @@ async def test_writes_of_all_kinds_are_captured(gears: Gears, way: str) -> None:
 
 
 async def test_each_write_within_lua_is_an_event(gears: Gears) -> None:
-    """Two changes of one person are two calls of the capture."""
+    """The capture runs once for each write, also within one script."""
     await see(gears, "'user:*', mode='sync', readValue=False")
     await gears.client.eval(
         "redis.call('SADD', KEYS[1], 'a') redis.call('SADD', KEYS[1], 'b')", 1, "user:1"
@@ -328,7 +328,7 @@ async def test_a_sync_callback_sees_a_key_that_lua_sets_and_deletes(gears: Gears
 
 
 async def test_other_registrations_writes_are_captured(gears: Gears) -> None:
-    """A fill by a key miss echoes, unless the capture is suppressed."""
+    """Without suppression, the capture would take fetched data for a foreign write."""
     await see(gears, "'user:*', mode='sync', eventTypes=['sadd'], readValue=False")
     await gears.upload(
         "GB().foreach(lambda r: execute('SADD', r['key'], 'a'))"
@@ -339,7 +339,7 @@ async def test_other_registrations_writes_are_captured(gears: Gears) -> None:
 
 
 async def test_writes_of_a_sync_callback_are_not_captured(gears: Gears) -> None:
-    """No KeysReader gets events while one runs."""
+    """While a sync callback runs, no KeysReader gets events."""
     await see(gears, "'marked', mode='sync', readValue=False")
     await see(gears, "'marked', mode='async_local', readValue=False")
     await gears.upload(
@@ -353,7 +353,7 @@ async def test_writes_of_a_sync_callback_are_not_captured(gears: Gears) -> None:
 
 
 async def test_executions_of_one_registration_are_serial(gears: Gears) -> None:
-    """A slow miss delays all others of its prefix."""
+    """A slow fetch delays all other fetches of the same registration."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -368,7 +368,7 @@ async def test_executions_of_one_registration_are_serial(gears: Gears) -> None:
 
 
 async def test_different_registrations_run_concurrently(gears: Gears) -> None:
-    """So our key misses have many prefixes."""
+    """Our script registers many prefixes, so that fetches run at once."""
     script = (
         "import time\n"
         "def meet(r):\n"

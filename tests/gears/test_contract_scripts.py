@@ -1,4 +1,4 @@
-"""Contract of RedisGears 1.2.9 and the host: the environment and steps of scripts."""
+"""Behaviour that RedisGears 1.2.9 and our host share: the environment and steps of scripts."""
 
 from ast import literal_eval
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.waiting import until
 
 
 async def evaluate(gears: Gears, expression: str, before: str = "") -> Any:  # noqa: ANN401
-    """Returns the value of an expression in a script."""
+    """Runs a script; returns the value of an expression in it."""
     await gears.upload(f"{before}\nexecute('SET', 'result', repr({expression}))")
     return literal_eval((await gears.run("GET", "result")).decode())
 
@@ -25,13 +25,13 @@ async def error_of(gears: Gears, statement: str) -> str:
 
 
 async def test_each_upload_has_its_own_globals(gears: Gears) -> None:
-    """Two scripts may use the same name."""
+    """Two scripts may use the same global name."""
     await gears.upload("mine = 1\nGB().foreach(lambda r: mine).register('x*')")
     assert await evaluate(gears, "'mine' in globals()") is False
 
 
 async def test_callbacks_share_their_scripts_globals(gears: Gears) -> None:
-    """All callbacks of a script use one connection to durable."""
+    """By a global, all callbacks of a script use one connection to durable."""
     await gears.upload(
         "seen = None\n"
         "def see(r):\n"
@@ -47,7 +47,7 @@ async def test_callbacks_share_their_scripts_globals(gears: Gears) -> None:
 
 
 async def test_replies_become_plain_values(gears: Gears) -> None:
-    """HGETALL is no dict, and nil is None."""
+    """HGETALL returns a list, not a dict, and nil is None."""
     await gears.client.hset("hash", "f", "v")
     await gears.client.sadd("set", "m")
     expression = """[
@@ -61,7 +61,7 @@ async def test_replies_become_plain_values(gears: Gears) -> None:
 
 
 async def test_values_that_are_not_utf8_are_bytearrays(gears: Gears) -> None:
-    """Packed values return unchanged."""
+    """As a bytearray, a script can pass on a binary value unchanged."""
     await evaluate(
         gears, "execute('SET', 'copy', execute('GET', 'raw'))", "execute('SET', 'raw', b'\\xff')"
     )
@@ -70,7 +70,7 @@ async def test_values_that_are_not_utf8_are_bytearrays(gears: Gears) -> None:
 
 
 async def test_arguments_become_text(gears: Gears) -> None:
-    """None becomes 'None' and not nil, so a script has to check first."""
+    """None becomes the text 'None', so a script has to check for it first."""
     await gears.upload(
         "execute('RPUSH', 'l', None, 1, 1.5, 'ä', True, b'bytes', bytearray(b'array'))"
     )
@@ -89,12 +89,12 @@ async def test_arguments_become_text(gears: Gears) -> None:
     ],
 )
 async def test_errors_raise(gears: Gears, statement: str, message: str) -> None:
-    """An empty SADD raises too, so scripts check for items first."""
+    """An SADD without members raises too, so scripts have to check for items first."""
     assert await error_of(gears, statement) == message
 
 
 async def test_a_wrong_type_raises(gears: Gears) -> None:
-    """Our scripts have to report wrong-type keys."""
+    """Our scripts recognize a wrong-type key by this error."""
     await gears.client.set("key", "value")
     assert (await error_of(gears, "execute('SADD', 'key', 'm')")).startswith(
         "gears.error: WRONGTYPE"
@@ -102,13 +102,13 @@ async def test_a_wrong_type_raises(gears: Gears) -> None:
 
 
 async def test_the_error_of_the_engine_is_an_exception(gears: Gears) -> None:
-    """Its own class cannot be imported."""
+    """The class of this error cannot be imported, so scripts catch `Exception`."""
     script = "try:\n  execute('SADD', 'k')\nexcept Exception as e:\n  name = str(type(e))"
     assert await evaluate(gears, "name", script) == "<class 'gears.error'>"
 
 
 async def test_settings_come_by_configset(gears: Gears) -> None:
-    """They are text, and no place for secrets."""
+    """Any client can read these settings, so they must not be secrets."""
     assert await gears.run("RG.CONFIGSET", "sponsorables", "a,b") == [
         b"OK - value was saved in extra config dictionary"
     ]
@@ -118,7 +118,7 @@ async def test_settings_come_by_configset(gears: Gears) -> None:
 
 
 async def test_settings_are_gone_after_a_restart(own_gears: Gears) -> None:
-    """So no script of ours needs one."""
+    """Because of this loss, our scripts do not use such settings."""
     await own_gears.run("RG.CONFIGSET", "sponsorables", "a,b")
     await own_gears.restart()
     (reply,) = await own_gears.run("RG.CONFIGGET", "sponsorables")
@@ -126,14 +126,14 @@ async def test_settings_are_gone_after_a_restart(own_gears: Gears) -> None:
 
 
 async def test_log_takes_text_and_a_level(gears: Gears) -> None:
-    """A log call with a number fails."""
+    """`log` raises for a message that is not a str."""
     await gears.upload("log('quiet', level='debug')")
     assert await error_of(gears, "log(1)") == "gears.error: Log message must be a string"
     assert "Log level should be one of" in await error_of(gears, "log('x', level='loud')")
 
 
 async def test_one_exception_ends_an_execution(gears: Gears) -> None:
-    """So batch scripts catch and count exceptions of single records."""
+    """An exception skips all later records, so our batch scripts catch those of single records."""
     await gears.client.mset({f"user:{number}": number for number in range(20)})
     script = (
         "def f(r):\n"
@@ -151,7 +151,7 @@ async def test_one_exception_ends_an_execution(gears: Gears) -> None:
 
 
 async def test_records_before_an_exception_are_results(gears: Gears) -> None:
-    """A result beside an error does not mean that all records were done."""
+    """Results and an error together mean that only some records were done."""
     await gears.client.mset({"user:1": "a", "user:2": "b"})
     script = (
         "seen = []\n"
@@ -178,14 +178,14 @@ async def test_records_before_an_exception_are_results(gears: Gears) -> None:
     ],
 )
 async def test_steps_of_a_builder(gears: Gears, steps: str, results: list[bytes]) -> None:
-    """A batch without records accumulates nothing and has no counts."""
+    """The steps behave like Python's; `accumulate` and `count` of no records give no result."""
     await gears.client.mset({"user:1": "a", "user:2": "b"})
     got, errors = await gears.upload(f"GB().{steps}.run('user:*')")
     assert (sorted(got), errors) == (results, [])
 
 
 async def test_flatmap_yields_a_list_from_its_end(gears: Gears) -> None:
-    """The order is reversed; a tuple is one record."""
+    """The order of a list is reversed, and a tuple is one record."""
     await gears.client.set("a", 1)
     assert (await gears.upload("GB().flatmap(lambda r: [1, 2, 3]).run('a')"))[0] == [
         *(b"3", b"2", b"1"),
@@ -194,7 +194,7 @@ async def test_flatmap_yields_a_list_from_its_end(gears: Gears) -> None:
 
 
 async def test_results_without_conversion_to_text(gears: Gears) -> None:
-    """Numbers stay numbers, and a dict cannot be read."""
+    """Numbers stay numbers, but a client cannot read dicts and None."""
     await gears.client.set("a", 1)
     value = "[1, 'text', b'bytes', None, {'a': 1}, 2.5, ['+fine']]"
     results, _ = await gears.upload(f"GB().map(lambda r: {value}).run('a', convertToStr=False)")
@@ -204,7 +204,7 @@ async def test_results_without_conversion_to_text(gears: Gears) -> None:
 
 
 async def test_a_python_reader_reads_a_generator(gears: Gears) -> None:
-    """A batch over an index need not scan all keys."""
+    """With a generator, a batch can read an index and need not scan all keys."""
     await gears.client.sadd("index", "1", "2")
     script = "def ids():\n    yield from execute('SMEMBERS', 'index')\nGB('PythonReader').run(ids)"
     results, _ = await gears.upload(script)
@@ -212,7 +212,7 @@ async def test_a_python_reader_reads_a_generator(gears: Gears) -> None:
 
 
 async def test_a_python_reader_that_is_no_generator_never_ends(gears: Gears) -> None:
-    """So clients need a time limit."""
+    """A client that waits for such a script needs a time limit."""
     script = "GB('PythonReader').accumulate(lambda a, r: 1).run(lambda: 1)"
     execution = await gears.upload(script, "UNBLOCKING")
     with pytest.raises(ResponseError, match="execution is still running"):
@@ -222,7 +222,7 @@ async def test_a_python_reader_that_is_no_generator_never_ends(gears: Gears) -> 
 
 
 async def test_no_command_runs_within_atomic(gears: Gears) -> None:
-    """A script's read is still valid when it writes."""
+    """In an atomic block, a script's earlier reads are still valid when it writes."""
     script = (
         "import time\n"
         "def f(r):\n"

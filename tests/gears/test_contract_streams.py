@@ -1,4 +1,4 @@
-"""Contract of RedisGears 1.2.9 and the host: registrations on streams."""
+"""Behaviour that RedisGears 1.2.9 and our host share: registrations on streams."""
 
 from ast import literal_eval
 from typing import Any
@@ -26,7 +26,7 @@ WRITE_DOWN = "execute('RPUSH', 'batches', repr([r['value'] for r in batch]))"
 
 
 async def drain_by(gears: Gears, body: str, *options: str) -> None:
-    """Uploads a drain whose body has a `batch`."""
+    """Registers a callback like our drain; its body uses the records in `batch`."""
     await gears.upload(DRAIN.format(body=body), *options)
 
 
@@ -37,7 +37,7 @@ async def batches(gears: Gears) -> list[list[dict[str, str]]]:
 
 
 async def drained(gears: Gears, count: int) -> list[dict[str, str]]:
-    """Returns the values of all entries when there are so many."""
+    """Waits until so many entries are saved; returns their values."""
 
     async def are_there() -> bool:
         return sum(map(len, await batches(gears))) >= count
@@ -47,7 +47,7 @@ async def drained(gears: Gears, count: int) -> list[dict[str, str]]:
 
 
 async def status_of(gears: Gears) -> dict[str, Any]:
-    """Returns the data of the one registration."""
+    """Returns the data of the only registration."""
     (registration,) = await gears.registrations()
     return dict(registration["RegistrationData"])
 
@@ -58,7 +58,7 @@ def people(*ids: int) -> list[dict[str, str]]:
 
 
 async def add(gears: Gears, *ids: int) -> list[bytes]:
-    """Adds entries as the service does."""
+    """Adds entries for these people, as the service does; returns the ids of the entries."""
     pipeline = gears.client.pipeline(transaction=True)
     for each in ids:
         pipeline.execute_command("XADD", "outbox", "*", "u", each)
@@ -66,7 +66,7 @@ async def add(gears: Gears, *ids: int) -> list[bytes]:
 
 
 async def test_a_record_has_key_id_and_value(gears: Gears) -> None:
-    """The drain deletes the entry by its id."""
+    """The drain needs the id to delete the entry."""
     await drain_by(gears, "execute('RPUSH', 'batches', repr(batch))")
     (entry,) = await add(gears, 1)
     await until(lambda: batches(gears))
@@ -76,7 +76,7 @@ async def test_a_record_has_key_id_and_value(gears: Gears) -> None:
 
 
 async def test_a_batch_is_one_call_after_accumulate(gears: Gears) -> None:
-    """It becomes one pipeline to durable."""
+    """The drain sends such a batch to durable in one pipeline."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, *range(6))
     assert await drained(gears, 6) == people(*range(6))
@@ -84,7 +84,7 @@ async def test_a_batch_is_one_call_after_accumulate(gears: Gears) -> None:
 
 
 async def test_a_batch_that_is_not_full_runs_after_its_duration(gears: Gears) -> None:
-    """A single change must not wait for others."""
+    """A single change must not wait for others to fill the batch."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, *range(3))
     await drained(gears, 3)
@@ -93,14 +93,14 @@ async def test_a_batch_that_is_not_full_runs_after_its_duration(gears: Gears) ->
 
 
 async def test_entries_from_before_the_registration_are_read(gears: Gears) -> None:
-    """The outbox may fill up before the registration."""
+    """The outbox may have entries before the drain is registered."""
     await add(gears, *range(5))
     await drain_by(gears, WRITE_DOWN)
     assert await drained(gears, 5) == people(*range(5))
 
 
 async def test_without_trim_entries_stay(gears: Gears) -> None:
-    """The drain deletes them itself, which is safe during an upgrade."""
+    """The drain itself deletes entries that it has sent, which is safe during an upgrade."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, 1, 2, 3)
     await drained(gears, 3)
@@ -108,7 +108,7 @@ async def test_without_trim_entries_stay(gears: Gears) -> None:
 
 
 async def test_a_failure_is_retried_from_the_first_record_of_the_batch(gears: Gears) -> None:
-    """In an outage of durable nothing is lost or reordered, and the status shows it."""
+    """During an outage of durable no entry is lost or reordered; the status shows the retry."""
     body = "if not execute('EXISTS', 'up'): raise OSError('durable is down')\n    " + WRITE_DOWN
     await drain_by(gears, body)
     await add(gears, *range(4))
@@ -125,7 +125,7 @@ async def test_a_failure_is_retried_from_the_first_record_of_the_batch(gears: Ge
 
 
 async def test_an_entry_that_always_fails_blocks_the_stream(gears: Gears) -> None:
-    """So our script makes dead letters; a deleted entry has no value."""
+    """So that no person blocks the others, our drain makes dead letters and does not raise."""
     body = "assert {'u': 'poison'} not in [r['value'] for r in batch]\n    " + WRITE_DOWN
     await drain_by(gears, body)
     await add(gears, 1)
@@ -145,7 +145,7 @@ async def test_an_entry_that_always_fails_blocks_the_stream(gears: Gears) -> Non
 
 
 async def test_a_sync_callbacks_entry_wakes_the_reader(gears: Gears) -> None:
-    """A captured write reaches durable like that."""
+    """In this way the capture passes a write to the drain."""
     await drain_by(gears, WRITE_DOWN)
     await gears.upload(
         "GB().foreach(lambda r: execute('XADD', 'outbox', '*', 'u', r['key']))"
@@ -166,7 +166,7 @@ async def test_a_stream_is_read_again_after_flushall(gears: Gears) -> None:
 
 
 async def test_an_upgrade_loses_no_entry(gears: Gears) -> None:
-    """Entries in flight may be read twice, which versions make harmless."""
+    """Entries may be read by both drains; because of versions this does no harm."""
     body = WRITE_DOWN + "\n    execute('XDEL', 'outbox', *[r['id'] for r in batch])"
     await drain_by(gears, body, "ID", "drain")
     for start in range(0, 60, 20):
@@ -182,7 +182,7 @@ async def test_an_upgrade_loses_no_entry(gears: Gears) -> None:
 
 
 async def test_entries_in_flight_at_a_kill_are_read_again(own_gears: Gears) -> None:
-    """They stay pending until the batch is done."""
+    """Entries stay pending in the consumer group until their batch is done."""
     body = (
         "import time\n"
         "    while execute('EXISTS', 'held'):\n"
@@ -204,7 +204,7 @@ async def test_entries_in_flight_at_a_kill_are_read_again(own_gears: Gears) -> N
 
 
 async def test_a_run_reads_a_stream_once(gears: Gears) -> None:
-    """An operator can inspect an outbox like that."""
+    """An operator can inspect the outbox in this way."""
     (entry,) = await add(gears, 1)
     results, _ = await gears.upload("GB('StreamReader').run('outbox')")
     assert results == [
@@ -219,7 +219,7 @@ async def test_a_run_reads_a_stream_once(gears: Gears) -> None:
 async def test_other_policies_lose_entries_or_stop(
     gears: Gears, policy: str, values: list[dict[str, str]], status: bytes
 ) -> None:
-    """So ours is 'retry'."""
+    """Our drain must neither skip entries nor stop, so it uses the policy 'retry'."""
     body = "assert batch[0]['value'] != {'u': '1'}\n    " + WRITE_DOWN
     script = DRAIN.format(body=body).replace("'retry'", repr(policy)).replace("batch=3", "batch=1")
     await gears.upload(script)
@@ -234,7 +234,7 @@ async def test_other_policies_lose_entries_or_stop(
 
 
 async def test_trimming_removes_read_entries(gears: Gears) -> None:
-    """It is the default, but loses entries at an upgrade."""
+    """Trimming is the default, but loses entries at an upgrade."""
     await gears.upload(DRAIN.format(body=WRITE_DOWN).replace("trimStream=False, ", ""))
     await add(gears, 1, 2, 3)
     await until_equal(lambda: gears.client.xlen("outbox"), 0)

@@ -1,4 +1,4 @@
-"""Deploying scripts: idempotent, safe for live scripts, once for several replicas."""
+"""A deploy can be repeated, never harms live scripts, and runs in one replica at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,14 +38,14 @@ async def other(gears: Gears) -> AsyncIterator[GearsClient]:
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> tuple[GearsScript, ...]:
-    """Both registering scripts."""
+    """Minimal texts of both scripts that register callbacks."""
     return load_registering(tmp_path / "scripts")
 
 
 async def test_deploying_makes_all_live(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """They have our names, release and hash, and they run."""
+    """The live scripts have our names, our release and their hash, and they run."""
     before = _states(await load_states(client, scripts))
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
     await gears.client.sadd("user:1:mnodes", "a")
@@ -61,7 +61,7 @@ async def test_deploying_makes_all_live(
 async def test_deploying_twice_changes_nothing(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """The same registrations keep their counters."""
+    """The registrations are not replaced, so they keep their counters."""
     await deploy(client, scripts, limit_s=LIMIT_S)
     await gears.client.sadd("user:1:mnodes", "a")
     before = await client.load_registrations()
@@ -76,7 +76,7 @@ async def test_deploying_twice_changes_nothing(
 async def test_a_changed_script_replaces_the_older_one(
     client: GearsClient, gears: Gears, tmp_path: Path
 ) -> None:
-    """The other script is not uploaded again."""
+    """The script that did not change is not uploaded again."""
     await deploy(client, load_registering(tmp_path / "old"), limit_s=LIMIT_S)
     changed = load_registering(
         tmp_path / "new", write_behind=registering_script("changed", more="# more\n")
@@ -104,7 +104,7 @@ async def test_a_changed_script_replaces_the_older_one(
 async def test_a_broken_script_leaves_the_old_one_live(
     client: GearsClient, gears: Gears, tmp_path: Path, text: str, error: str
 ) -> None:
-    """The error has its line; the other scripts are updated."""
+    """The error names the line; the other script is updated."""
     await deploy(client, load_registering(tmp_path / "old"), limit_s=LIMIT_S)
     broken = load_registering(
         tmp_path / "new",
@@ -124,7 +124,7 @@ async def test_a_broken_script_leaves_the_old_one_live(
 async def test_a_script_that_registers_nothing_has_failed(
     client: GearsClient, tmp_path: Path
 ) -> None:
-    """RedisGears answers OK, but saves nothing."""
+    """RedisGears replies OK to such a script, but nothing is live."""
     scripts = load_registering(tmp_path / "scripts", write_behind=RUNS_NOTHING)
 
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
@@ -136,7 +136,7 @@ async def test_a_script_that_registers_nothing_has_failed(
 async def test_a_script_of_an_older_release_is_removed(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Scripts of others stay."""
+    """Scripts of other programs stay."""
     text = registering_script("x")
     for session in ("sponsorsync-of-old", "theirs"):
         await client.upload(text, session=session, description="1 x", requirements=[])
@@ -152,7 +152,7 @@ async def test_a_script_of_an_older_release_is_removed(
 async def test_all_of_ours_can_be_removed(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Scripts of any release are removed; a second run finds none."""
+    """`remove` removes all scripts with our names; a second call finds no script."""
     await client.upload(
         registering_script("x"), session="theirs", description="1 x", requirements=[]
     )
@@ -170,7 +170,7 @@ async def test_all_of_ours_can_be_removed(
 async def test_restoring_leaves_scripts_of_another_release_alone(
     client: GearsClient, gears: Gears, tmp_path: Path, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Its replicas may be about to replace ours."""
+    """Replicas of the other release may just be replacing our scripts."""
     newer = load_registering(tmp_path / "new", write_behind=registering_script("newer"))
     await deploy(client, newer, limit_s=LIMIT_S)
     [lost] = (await gears.sessions())[NAMES[0]]["registrations"]
@@ -184,7 +184,7 @@ async def test_restoring_leaves_scripts_of_another_release_alone(
 async def test_of_two_replicas_one_uploads(
     client: GearsClient, other: GearsClient, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """The other one waits for it, and uploads nothing."""
+    """The second replica waits for the first, and uploads nothing."""
     first, second = await asyncio.gather(
         deploy(client, scripts, limit_s=LIMIT_S), deploy(other, scripts, limit_s=LIMIT_S)
     )
@@ -197,7 +197,7 @@ async def test_of_two_replicas_one_uploads(
 async def test_the_lock_of_a_dead_uploader_expires(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Otherwise no replica could deploy again."""
+    """The lock expires; otherwise no replica could deploy again."""
     await gears.client.set(keys.DEPLOYING, "another", px=300)
 
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
@@ -208,7 +208,7 @@ async def test_the_lock_of_a_dead_uploader_expires(
 async def test_waiting_for_another_uploader_has_a_limit(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """A start must not hang, and the lock of another replica stays."""
+    """A start of the service must not hang; the other replica keeps its lock."""
     await gears.client.set(keys.DEPLOYING, "another")
 
     with pytest.raises(GearsError, match="SPONSORSYNC_GEARS_TIMEOUT_S"):
@@ -220,7 +220,7 @@ async def test_waiting_for_another_uploader_has_a_limit(
 async def test_an_uploader_keeps_the_lock_until_the_end(
     client: GearsClient, gears: Gears, tmp_path: Path
 ) -> None:
-    """It covers the whole upload, and is released at its end."""
+    """The lock is held during the whole upload, and released at its end."""
     slow = "import time\nCONFIG = {}\ntime.sleep(1)\n"
     scripts = load_registering(
         tmp_path / "scripts",
@@ -237,7 +237,7 @@ async def test_an_uploader_keeps_the_lock_until_the_end(
 
 
 class _Forgetful:
-    """A RedisGears that lost a session at a restart: an upgrade finds nothing to replace."""
+    """A RedisGears that lost a session at a restart, so an upgrade does not replace it."""
 
     name = "local"
 
@@ -277,7 +277,7 @@ class _Forgetful:
 async def test_registrations_of_a_lost_session_are_replaced(
     scripts: tuple[GearsScript, ...], local_store: RedisStore
 ) -> None:
-    """Otherwise both would stay live: each write captured twice, each person sent twice."""
+    """If the old registrations stayed live, each write would be captured twice."""
     [script] = [script for script in scripts if script.name == "write_behind"]
     server = _Forgetful(script.session, local_store)
     client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))
@@ -289,7 +289,7 @@ async def test_registrations_of_a_lost_session_are_replaced(
 
 
 class _Answers:
-    """A server with one module, which answers no command but MODULE LIST."""
+    """A server with one module, which answers only the command MODULE LIST."""
 
     name = "local"
 
@@ -315,7 +315,7 @@ class _Answers:
 async def test_nothing_is_sent_to_an_unsupported_server(
     scripts: tuple[GearsScript, ...], module: bytes, version: int, word: str
 ) -> None:
-    """The error is one sentence with the reason."""
+    """Each operation fails with an error that names the version and the reason."""
     store = cast("RedisStore", _Answers(module, version))
     client = GearsClient(store, store)
 
@@ -331,7 +331,7 @@ async def test_nothing_is_sent_to_an_unsupported_server(
 async def test_a_redis_without_the_module_is_refused(
     local_server: object, local_store: RedisStore, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """The check also works on a real server."""
+    """The check works on a real server too."""
     assert local_server is not None
     client = GearsClient(local_store, local_store)
 

@@ -1,4 +1,4 @@
-"""The drain of write_behind: dirty people reach durable, and one delays no other."""
+"""The drain of write_behind sends dirty people to durable; one person delays no other."""
 
 import json
 from collections.abc import AsyncIterator
@@ -44,13 +44,13 @@ SHORT = {"DOWN_S": 0.2, "SOCKET_TIMEOUT_S": 0.5}
 
 @pytest.fixture
 async def drained(shipped: Shipped) -> Shipped:
-    """An engine with the draining script."""
+    """An engine with the script write_behind, and a replica of the service."""
     await shipped.upload("write_behind")
     return shipped
 
 
 async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
-    """No loop of the service runs."""
+    """The loops of the service do not run, so only the script sends."""
     await drained.add_person("a", "b")
 
     assert await drained.pair.durable_items() == {"a", "b"}
@@ -87,7 +87,7 @@ async def test_many_people_are_sent_in_few_round_trips(drained: Shipped) -> None
 
 
 async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
-    """Local may have come back older, or another replica was faster."""
+    """Local may have restarted in an older state, or another replica has sent newer data."""
     await drained.add_person("a")
     newer = await drained.version() + AN_HOUR_US
     await drained.pair.durable.sadd(SET, "z")
@@ -100,7 +100,7 @@ async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
 
 
 async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None:
-    """After a FLUSHALL durable has the facts that a login lacks."""
+    """After a FLUSHALL, a login without facts needs those of durable before it is sent."""
     await drained.add_person("a")
     await drained.pair.local.flushall()
     await drained.pair.save_login(entitled=None)
@@ -112,7 +112,7 @@ async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None
 
 
 async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) -> None:
-    """Durable has an override of an administrator."""
+    """Durable has an administrator's override, which facts saved after the flush lack."""
     override = Grant(source=EntitlementSource.OVERRIDE, since=datetime.now(UTC), until=None)
     entitlements = EntitlementStore(
         drained.pair.local_store,
@@ -143,7 +143,7 @@ async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) ->
 
 
 async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
-    """The person is sent for another change."""
+    """The person is sent because of another change; the lost set is unknown."""
     await drained.add_person("a")
     await drained.pair.evict()
     await drained.add_person()
@@ -155,7 +155,7 @@ async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
 async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     drained: Shipped,
 ) -> None:
-    """Removals during the retention apply on durable too."""
+    """Items removed after the lapse are removed on durable too; added items stay on local."""
     await drained.add_person("a", "b")
     await drained.pair.lapse()
     await drained.settle()
@@ -171,7 +171,7 @@ async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
 async def test_a_person_that_durable_refuses_is_a_dead_letter_and_delays_no_other(
     drained: Shipped,
 ) -> None:
-    """Others in the same batch are sent; after the repair the sweep sends the person."""
+    """Others in the batch are sent; once the key is right, the service's sweep sends the person."""
     await drained.hold_drain()
     await drained.pair.add_person("a")
     await drained.pair.sign_in(OTHER)
@@ -195,7 +195,7 @@ async def _wait_for_empty_outbox(drained: Shipped) -> None:
 
 
 async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) -> None:
-    """A wrong-type key is in the place of a profile."""
+    """The profile is a wrong-type key on local, so the record cannot be made."""
     await drained.add_person()
     await drained.hold_drain()
     await drained.pair.add("a")
@@ -208,7 +208,7 @@ async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) 
 
 
 async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipped) -> None:
-    """It has no fields; the person is still dirty, and is swept."""
+    """The deleted entry has no fields; its person stays dirty, and the sweep sends them."""
     await drained.hold_drain()
     await drained.pair.sign_in()
     await until(drained.drain_waits)
@@ -217,7 +217,7 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
     await drained.pair.local.xdel(keys.OUTBOX, entries[0][0])
     await drained.release_drain()
     await until_equal(drained.drain_waits, expected=False)
-    # The engine replaces the other entry by the removed one, and reads it with the next.
+    # RedisGears reads the removed entry in place of the other, which it reads with the next.
     await drained.pair.sign_in(OTHER + 1)
     await _wait_for_empty_outbox(drained)
 
@@ -231,10 +231,10 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
 async def test_nothing_is_sent_before_the_servers_are_compared(
     drained: Shipped, server: str
 ) -> None:
-    """Either may have come back older."""
+    """The changed incarnation means that the server may have restarted in an older state."""
     await drained.add_person()
     await drained.pair.local.hset(keys.INCARNATIONS, server, ANOTHER_INCARNATION)
-    # Connections end, as at a restart.
+    # This ends the connections of the scripts, as a restart does.
     await point_at(drained.gears, environment_for(drained.gears.durable_url))
     before = await drained.pair.durable.get(keys.APPLIED)
     await drained.pair.add("a")
@@ -249,7 +249,7 @@ async def test_nothing_is_sent_before_the_servers_are_compared(
 
 
 async def test_a_flushed_durable_gets_all_people_again(drained: Shipped) -> None:
-    """Its counter shows a flush under an open connection."""
+    """Durable's count of applied records went back, so it was flushed."""
     for person in (PERSON, OTHER):
         await drained.pair.add_person("a", person_id=person)
     await drained.settle()
@@ -262,7 +262,7 @@ async def test_a_flushed_durable_gets_all_people_again(drained: Shipped) -> None
 
 
 async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None:
-    """Durable's answer is for the older record."""
+    """Durable's answer confirms only the record from before the change."""
     await drained.add_person()
     async with run_proxy(_port_of(drained.gears)) as proxy:
         await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
@@ -289,7 +289,7 @@ def _port_of(gears: Gears) -> int:
 
 
 async def test_a_copy_that_cannot_be_pruned_delays_no_other(drained: Shipped) -> None:
-    """A wrong-type key on durable is no outage."""
+    """A wrong-type key on durable must not be taken for an outage of durable."""
     for person in (PERSON, OTHER):
         await drained.pair.add_person("a", "b", person_id=person)
     await drained.settle()
@@ -309,12 +309,12 @@ async def _run_drained(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
 
 
 async def _is_clean(drained: Shipped) -> bool:
-    """Returns whether all is sent; the service compares a durable that was restarted."""
+    """Lets the service compare the servers; returns whether all people are sent."""
     await drained.pair.compare()
     return await drained.is_settled()
 
 
-# Loading takes many time-outs here.
+# A durable that loads its data would take many time-outs here.
 OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 
 
@@ -322,7 +322,7 @@ OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 async def test_durables_outage_makes_no_dead_letter_in_the_drain(
     outage: Outage, own: OwnServer, gears: Gears
 ) -> None:
-    """No data are wrong; the drain retries by itself."""
+    """An outage is no fault of a person's data; the drain retries by itself."""
     async with _run_drained(gears, own) as drained, open_admin(own) as admin:
         await fill_with_ballast(admin)
         await drained.add_person("a")
@@ -340,7 +340,7 @@ async def test_durables_outage_makes_no_dead_letter_in_the_drain(
 
 
 async def test_the_drain_reports_an_outage_and_waits(own: OwnServer, gears: Gears) -> None:
-    """The error does not have the address of durable."""
+    """The error of the registration does not show durable's address."""
     async with (
         _run_drained(gears, own) as drained,
         open_admin(own) as admin,
@@ -355,7 +355,7 @@ async def test_the_drain_reports_an_outage_and_waits(own: OwnServer, gears: Gear
 
 
 async def test_the_drain_waits_without_an_address_of_durable(drained: Shipped) -> None:
-    """The missing REDISENT_HOST is reported, and nothing is lost."""
+    """Without REDISENT_HOST the registration shows an error, and entries stay in the outbox."""
     await point_at(drained.gears, {})
     await drained.pair.save_login()
     await until(drained.drain_waits)

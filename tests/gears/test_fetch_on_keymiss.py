@@ -1,4 +1,4 @@
-"""Fetches for direct readers of missing collections and profiles."""
+"""fetch_on_keymiss answers direct reads of missing collections and profiles from durable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,20 +52,20 @@ WITH_PROFILES = GearsConfig(catalog=Catalog((SPONSORABLE,), (COLLECTION,)), hook
 
 @pytest.fixture
 async def kept(live: Shipped) -> Shipped:
-    """An entitled person with some items on both servers, and all scripts."""
+    """An entitled person with some items on both servers, and both registering scripts."""
     await live.add_person(*ITEMS)
     return live
 
 
 @asynccontextmanager
 async def _reader(gears: Gears, protocol: int) -> AsyncIterator[Redis]:
-    """Yields a client like that of an application."""
+    """Yields a client as an application has it."""
     async with gears.connect(protocol=protocol, decode_responses=True) as client:
         yield client
 
 
 async def _ask(client: Redis, *command: str) -> Any:  # noqa: ANN401 - a reply
-    """Returns a reply, the same for RESP2 and RESP3."""
+    """Returns the reply in a form that is the same for RESP2 and RESP3."""
     reply: Any = await client.execute_command(*command)  # type: ignore[no-untyped-call]
     match command[0], reply:
         case "SMEMBERS", _:
@@ -80,7 +80,7 @@ async def _ask(client: Redis, *command: str) -> Any:  # noqa: ANN401 - a reply
 async def test_the_first_read_after_a_flush_is_right(
     kept: Shipped, command: tuple[str, ...], answer: object, protocol: int
 ) -> None:
-    """Each command gets its own type, and the second read is the same."""
+    """The reply has the type of the command, and the second read gets the same."""
     await kept.pair.local.flushall()
     async with _reader(kept.gears, protocol) as client:
         first = await _ask(client, *command)
@@ -96,20 +96,20 @@ async def test_the_first_read_after_a_flush_is_right(
 async def test_a_set_that_is_missing_on_both_servers_is_answered_as_empty(
     live: Shipped, command: tuple[str, ...], answer: object, protocol: int
 ) -> None:
-    """The person is unknown."""
+    """Neither server knows the person."""
     async with _reader(live.gears, protocol) as client:
         assert await _ask(client, *command) == answer
 
 
 async def test_a_set_that_was_evicted_alone_comes_back(kept: Shipped) -> None:
-    """The metadata of the person show that it should exist."""
+    """By the metadata of the person, local knows that the set is lost."""
     await kept.pair.evict()
 
     assert await kept.pair.local_items() == ITEMS
 
 
 async def test_many_members_come_back(kept: Shipped) -> None:
-    """Lua can unpack some 8,000 values at once."""
+    """Lua's `unpack` returns at most some 8,000 values, so scripts have to work in chunks."""
     many = {f"item-{number}" for number in range(20_000)}
     await kept.pair.local.sadd(SET, *many)
     await kept.settle()
@@ -119,7 +119,7 @@ async def test_many_members_come_back(kept: Shipped) -> None:
 
 
 async def test_members_that_are_not_utf8_are_fetched(kept: Shipped) -> None:
-    """A member may be any bytes."""
+    """A member of a set may be any bytes."""
     raw = b"\xff\x00\r\n-"
     await kept.gears.client.sadd(SET, raw)
     await kept.settle()
@@ -129,7 +129,7 @@ async def test_members_that_are_not_utf8_are_fetched(kept: Shipped) -> None:
 
 
 async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
-    """Later readers do not wait, and the index has the person again."""
+    """Later readers of profile and entitlement do not wait; the index has the person again."""
     profile = await kept.pair.local.hgetall(PROFILE)
     await kept.pair.local.flushall()
     await kept.pair.local_items()
@@ -139,9 +139,9 @@ async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
 
 
 async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
-    """Durable has them already."""
+    """Durable already has the fetched data."""
     await kept.pair.local.flushall()
-    await kept.hold_drain()  # otherwise they might be sent before the check
+    await kept.hold_drain()  # a running drain might send them before the check
     assert await kept.pair.local_items() == ITEMS
 
     assert await kept.is_settled()
@@ -151,7 +151,7 @@ async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
 async def test_a_set_that_was_emptied_is_answered_without_durable(
     kept: Shipped, command: tuple[str, ...]
 ) -> None:
-    """Empty is known, and stays known."""
+    """Local knows that the set is empty, so it need not ask durable."""
     await kept.pair.local_store.run(*command)
     await kept.settle()
     before = await kept.pair.count_durable_scripts()
@@ -176,7 +176,7 @@ async def test_a_set_that_is_missing_on_both_servers_is_fetched_once(live: Shipp
 async def test_a_hundred_readers_who_miss_one_key_cost_two_fetches_at_most(
     kept: Shipped, *, is_kept: bool
 ) -> None:
-    """The first reader fetches, the others wait."""
+    """The first reader fetches, and the others wait for that fetch."""
     key = SET if is_kept else keys.preferences(OTHER, COLLECTION)
     await kept.pair.local.flushall()
     before = await kept.pair.count_durable_scripts()
@@ -188,7 +188,7 @@ async def test_a_hundred_readers_who_miss_one_key_cost_two_fetches_at_most(
 
 
 async def test_a_reader_waits_for_another_fetch(kept: Shipped) -> None:
-    """The service has the lease and fills the set."""
+    """The service holds the lease of the person, and fills the set."""
     await kept.pair.local.flushall()
     content = await kept.pair.read_for_fetch("the-services")
     before = await kept.pair.count_durable_scripts()
@@ -211,7 +211,7 @@ async def _count_local_scripts(kept: Shipped) -> int:
 
 
 async def test_each_id_belongs_to_one_registration(kept: Shipped) -> None:
-    """People with different prefixes do not wait for each other."""
+    """Registrations run at once, so people with different prefixes do not wait for each other."""
     prefixes = [
         each["args"]["regex"].decode()
         for each in await kept.gears.registrations()
@@ -224,7 +224,7 @@ async def test_each_id_belongs_to_one_registration(kept: Shipped) -> None:
 
 
 async def test_nothing_is_fetched_for_a_visitor(kept: Shipped) -> None:
-    """Their sets belong to the application."""
+    """A visitor's sets belong to the application."""
     await kept.pair.local.flushall()
     await kept.pair.local.hset(f"user:{PERSON}", "name", "visitor")
     before = await kept.pair.count_durable_scripts()
@@ -234,7 +234,7 @@ async def test_nothing_is_fetched_for_a_visitor(kept: Shipped) -> None:
 
 
 async def test_a_read_in_a_transaction_or_lua_fetches_for_the_next_one(kept: Shipped) -> None:
-    """No answer can be delayed there."""
+    """A transaction and a Lua script cannot wait for a fetch, so their read is empty."""
     for number, read in enumerate((_read_in_transaction, _read_in_lua)):
         await kept.pair.local.flushall()
         assert await read(kept) == set(), number
@@ -260,7 +260,7 @@ async def _read_in_lua(kept: Shipped) -> set[str]:
 
 
 async def test_two_reads_in_a_transaction_are_safe_without_hooks(kept: Shipped) -> None:
-    """Two hooked reads in one MULTI crash the engine; without hooks the first answer is empty."""
+    """Two hooked reads in one MULTI crash RedisGears; without hooks they read an empty set."""
     await kept.upload("fetch_on_keymiss", config=UNHOOKED)
     await kept.pair.evict()
     async with kept.pair.local.pipeline(transaction=True) as together:
@@ -274,7 +274,7 @@ async def test_two_reads_in_a_transaction_are_safe_without_hooks(kept: Shipped) 
 
 
 async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
-    """The next reader gets both."""
+    """The next reader gets fetched and written items."""
     await kept.pair.local.flushall()
     await asyncio.gather(
         kept.pair.local.sadd(SET, "new"),
@@ -289,7 +289,7 @@ async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
 
 
 async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None:
-    """The registration shows the error too."""
+    """The reader gets an error, and the registration shows it too."""
     await kept.pair.local.flushall()
     await kept.pair.local.set(META, "foreign")
 
@@ -304,7 +304,7 @@ async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None
 
 @pytest.fixture
 async def proxy(kept: Shipped) -> AsyncIterator[TcpProxy]:
-    """The scripts' connection to durable; the test may cut it."""
+    """A proxy between the scripts and durable, whose connections the test may cut."""
     async with run_proxy(int(environment_for(kept.gears.durable_url)["REDISENT_PORT"])) as proxy:
         await point_at(kept.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
         yield proxy
@@ -331,7 +331,7 @@ async def test_readers_get_an_error_at_once_while_durable_is_down(
                 return False
 
         await until(is_right)
-    # Answering an error is no failure of a callback.
+    # A callback that answers an error has not failed.
     assert await kept.no_registration_failed()
 
 
@@ -357,7 +357,7 @@ async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
 
 
 async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, proxy: TcpProxy) -> None:
-    """Empty is known too."""
+    """Local also answers sets that it knows to be empty."""
     proxy.cut()
     assert await kept.pair.local_items() == ITEMS
     await kept.pair.local.srem(SET, *ITEMS)
@@ -365,7 +365,7 @@ async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, proxy: T
 
 
 async def test_no_set_is_known_as_empty_before_local_is_compared(live: Shipped) -> None:
-    """Local may have come back older, and durable may have later additions."""
+    """Local may have restarted in an older state, and durable may have later additions."""
     await live.pair.add_person("a")
     await live.pair.remove("a")
     await live.settle()
@@ -381,7 +381,7 @@ async def test_no_set_is_known_as_empty_before_local_is_compared(live: Shipped) 
 
 
 async def test_nothing_is_fetched_before_durable_is_compared(kept: Shipped) -> None:
-    """It may have come back older, and may lack newer items."""
+    """Durable may have restarted in an older state, without newer items."""
     await kept.pair.evict()
     await kept.pair.local.hset(keys.INCARNATIONS, "durable", ANOTHER_INCARNATION)
 
@@ -394,7 +394,7 @@ async def test_nothing_is_fetched_before_durable_is_compared(kept: Shipped) -> N
 async def test_a_durable_that_came_back_older_is_compared_first(
     own: OwnServer, gears: Gears
 ) -> None:
-    """A fill from it would remove items that only local has."""
+    """Data fetched from the older durable would remove items that only local has."""
     async with run_shipped(gears, own.url) as shipped:
         await shipped.upload("fetch_on_keymiss", "write_behind")
         await shipped.add_person("a")
@@ -421,7 +421,7 @@ async def test_a_durable_that_came_back_older_is_compared_first(
 
 
 async def test_profiles_are_fetched_for_readers_of_resp2(kept: Shipped) -> None:
-    """A setting turns it on."""
+    """A setting turns on the answers to reads of profiles."""
     profile = await kept.pair.local.hgetall(PROFILE)
     login = profile["user_login"]
     flat = [each for field in profile.items() for each in field]
@@ -438,7 +438,7 @@ async def test_profiles_are_fetched_for_readers_of_resp2(kept: Shipped) -> None:
 
 
 async def test_a_first_read_with_a_missing_field_is_answered_by_the_server(kept: Shipped) -> None:
-    """The server answers as for a missing key; the next read is right."""
+    """This reply is that for a missing key; the next read is right."""
     login = await kept.pair.local.hget(PROFILE, "user_login")
     await kept.upload("fetch_on_keymiss", config=WITH_PROFILES)
     command = ("HMGET", PROFILE, "user_login", "unknown")
@@ -450,7 +450,7 @@ async def test_a_first_read_with_a_missing_field_is_answered_by_the_server(kept:
 
 
 async def test_profiles_are_not_fetched_without_the_setting(kept: Shipped) -> None:
-    """A hooked command answers in RESP2 even to a reader of RESP3."""
+    """The default is off, because a hooked command answers in RESP2 even to a RESP3 reader."""
     await kept.pair.local.flushall()
     before = await kept.pair.count_durable_scripts()
 
@@ -462,7 +462,7 @@ async def test_profiles_are_not_fetched_without_the_setting(kept: Shipped) -> No
 
 
 async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
-    """Registrations and writes survive, also writes that were not sent yet."""
+    """Registrations survive, and so do writes that were not sent yet."""
     async with run_shipped(own_gears, own_gears.durable_url) as shipped:
         await shipped.upload("fetch_on_keymiss", "write_behind")
         await shipped.add_person()

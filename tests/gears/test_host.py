@@ -1,4 +1,4 @@
-"""The test host as a proxy of Valkey: other commands than the engine's pass unchanged."""
+"""The test host as a proxy of Valkey: commands that are not RedisGears' pass unchanged."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,19 +15,19 @@ BUSY = "GB().foreach(lambda r: execute('INCR', 'events')).register('*', mode='sy
 
 @pytest.fixture(params=[2, 3])
 async def reader(gears: Gears, request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
-    """A client of each protocol, of a host with a callback for each event."""
+    """A client in RESP2, then in RESP3, of a host with a sync callback for every event."""
     await gears.upload(BUSY)
     async with gears.connect(protocol=request.param) as client:
         yield client
 
 
 async def is_blocked(gears: Gears) -> bool:
-    """Returns whether a client waits."""
+    """Returns whether a client is blocked by a command such as BLPOP."""
     return bool((await gears.client.info("clients"))["blocked_clients"])
 
 
 async def test_a_blocking_command_delays_no_other_client(gears: Gears, reader: Redis) -> None:
-    """The relay waits for the outbox like that."""
+    """The relay waits for the outbox by a blocking command."""
     waiting = asyncio.ensure_future(reader.blpop(["list"], 20))
     await until(lambda: is_blocked(gears))
     await gears.client.rpush("list", "a")
@@ -47,7 +47,7 @@ async def test_a_client_that_disconnected_gets_no_entry(gears: Gears, reader: Re
 
 
 async def test_published_messages_pass(gears: Gears, reader: Redis) -> None:
-    """The listener gets events on such a connection."""
+    """The listener of the service subscribes to events."""
     async with reader.pubsub() as subscriber:
         await subscriber.psubscribe("event*")
         await subscriber.get_message(timeout=20)
@@ -58,7 +58,7 @@ async def test_published_messages_pass(gears: Gears, reader: Redis) -> None:
 
 
 async def test_transactions_pass(gears: Gears, reader: Redis) -> None:
-    """WATCH works as without the host."""
+    """WATCH works as on a plain Valkey."""
     pipeline = reader.pipeline()
     await pipeline.watch("a")
     await gears.client.set("a", 1)
@@ -80,7 +80,7 @@ async def test_large_values_pass(reader: Redis) -> None:
 
 
 async def test_the_notifications_of_the_host_stay_on(gears: Gears, reader: Redis) -> None:
-    """The host needs them, and the service configures its own."""
+    """The service sets the notifications that it needs, and the host needs all of them."""
     await reader.config_set("notify-keyspace-events", "Kx")
     await reader.set("a", 1)
     assert await gears.client.get("events") == b"1"

@@ -1,4 +1,4 @@
-"""Parsing of replies, recorded from RedisGears 1.2.9."""
+"""Parsing of replies that were recorded from RedisGears 1.2.9."""
 
 import pytest
 
@@ -56,7 +56,7 @@ SCRIPT = "def f():\n    g()\n\nf()\n"
 
 
 def _traceback(*lines: str) -> str:
-    """Returns a traceback as RedisGears replies it."""
+    """Returns a traceback in the form of RedisGears' replies."""
     return repr([f"{line}\n" for line in ("Traceback (most recent call last):", *lines)])
 
 
@@ -111,24 +111,24 @@ def _traceback(*lines: str) -> str:
     ],
 )
 def test_a_fault_has_a_line_and_a_sentence(reply: str, text: str, line: int | None) -> None:
-    """The line is the last one of the script, not of a called library."""
+    """The line is the last one in the script itself, not in a library that it called."""
     assert parse_fault(reply, source=SCRIPT) == Fault(text, line)
 
 
 def test_without_the_source_a_fault_has_the_last_line() -> None:
-    """The traceback of a run has no frames of RedisGears."""
+    """The traceback of a run has no frames of RedisGears, so its last frame is the script's."""
     reply = _traceback('  File "<string>", line 7, in push', "OSError: away")
 
     assert str(parse_fault(reply)) == "line 7: OSError: away"
 
 
 def test_a_long_fault_is_cut() -> None:
-    """It is shown in a table and in /readyz."""
+    """The text is shown in a table and in /readyz."""
     assert len(parse_fault("x" * 10_000).text) == 500
 
 
 def test_the_version_is_read_from_lists_and_maps() -> None:
-    """RESP2 and RESP3 differ; the reply may list other modules."""
+    """RESP2 lists the facts of a module, RESP3 maps them; there may be other modules."""
     other = [b"name", b"ReJSON", b"ver", 20_000]
     flat = [[*other], [b"name", b"rg", b"ver", 10_209, b"path", b"/x", b"args", []]]
 
@@ -151,7 +151,7 @@ def test_the_version_is_read_from_lists_and_maps() -> None:
 def test_an_unsupported_version_is_refused_with_its_reason(
     version: tuple[int, int, int] | None, word: str
 ) -> None:
-    """Each reason has another remedy."""
+    """The reasons differ, because what to do about them differs."""
     reason = explain_unsupported(version)
 
     assert reason is not None
@@ -161,12 +161,12 @@ def test_an_unsupported_version_is_refused_with_its_reason(
 
 @pytest.mark.parametrize("version", [(1, 2, 2), (1, 2, 5), (1, 2, 13)])
 def test_later_versions_of_1_2_are_supported(version: tuple[int, int, int]) -> None:
-    """They have ID and UPGRADE."""
+    """All these versions have the options ID and UPGRADE."""
     assert explain_unsupported(version) is None
 
 
 def test_registrations_have_counters_and_a_readable_last_error() -> None:
-    """The source is the name of a stream or a prefix of keys."""
+    """The `source` of a registration is a stream or a prefix of keys."""
     drain, capture = parse_registrations([STREAM_READER, KEYS_READER])  # type: ignore[list-item]
 
     assert (drain.session, drain.session_description) == ("sponsorsync-write-behind", "0.1.0 841a")
@@ -179,13 +179,13 @@ def test_registrations_have_counters_and_a_readable_last_error() -> None:
 
 
 def test_a_reply_without_results_is_refused() -> None:
-    """A registering script replies OK, even if it also runs something."""
+    """RedisGears replies OK if a script registered something, even if it also ran."""
     with pytest.raises(GearsError, match="no results"):
         parse_results(b"OK")
 
 
 def test_the_counts_of_a_batch_script_are_its_one_record() -> None:
-    """They are JSON."""
+    """The record is a JSON object."""
     record = '{"done": 2, "skipped": {"visitor": 1}, "failed": 1, "errors": ["person 1: no hash"]}'
 
     assert parse_counts(Results((record,), ())) == {
@@ -201,17 +201,17 @@ def test_the_counts_of_a_batch_script_are_its_one_record() -> None:
     [("{}",), ("[]",), ("no JSON",), ("1", "2"), ('{"done": 1, "skipped": 1, "failed": 0}',)],
 )
 def test_other_records_are_refused_as_counts(records: tuple[str, ...]) -> None:
-    """They must not be read as 'nothing failed'."""
+    """Unreadable counts must not be taken for a success."""
     with pytest.raises(GearsError, match="did not return its counts"):
         parse_counts(Results(records, ()))
 
 
 def test_a_batch_script_without_a_record_counts_nothing() -> None:
-    """No key matched."""
+    """Without a matching key, RedisGears returns no record."""
     assert parse_counts(Results((), ())) == {"done": 0, "skipped": {}, "failed": 0, "errors": []}
 
 
 def test_a_batch_script_that_failed_has_no_counts() -> None:
-    """Its record is ignored."""
+    """The error is raised even if there is a record."""
     with pytest.raises(GearsError, match="line 3: boom"):
         parse_counts(Results(("{}",), (Fault("boom", 3),)))

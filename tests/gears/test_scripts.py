@@ -1,4 +1,4 @@
-"""Loading and configuring the shipped scripts, and the wheel that contains them."""
+"""Scripts are loaded with a configuration, and the wheel contains them."""
 
 import ast
 from pathlib import Path
@@ -23,7 +23,7 @@ OTHER = GearsConfig(catalog=Catalog(("a", "b"), ("mnodes",)), hook_profiles=True
 
 
 def test_a_script_contains_its_configuration(tmp_path: Path) -> None:
-    """It is a Python literal in the line `CONFIG = {}`."""
+    """The configuration replaces the line `CONFIG = {}` as a Python literal."""
     [script] = load_scripts(["write_behind"], OTHER, folder=write_scripts(tmp_path / "scripts"))
 
     [line] = [line for line in script.text.splitlines() if line.startswith("CONFIG")]
@@ -53,13 +53,13 @@ def test_the_description_changes_with_text_configuration_and_packages(tmp_path: 
 
 @pytest.mark.parametrize("text", ["CONFIG = {}\nCONFIG = {}\n", " CONFIG = {}\n", "CONFIG = {1}\n"])
 def test_a_script_needs_exactly_one_line_for_its_configuration(tmp_path: Path, text: str) -> None:
-    """It would run without a configuration."""
+    """Without this line the script would run without its configuration."""
     with pytest.raises(GearsError, match=r"write_behind\.py should have one line `CONFIG = {}`"):
         load_registering(tmp_path / "scripts", write_behind=text)
 
 
 def test_a_missing_script_is_named(tmp_path: Path) -> None:
-    """The error shows an incomplete installation."""
+    """The error names the file that an incomplete installation lacks."""
     folder = write_scripts(tmp_path / "scripts")
     (folder / "write_behind.py").unlink()
 
@@ -70,7 +70,7 @@ def test_a_missing_script_is_named(tmp_path: Path) -> None:
 async def test_the_wheel_contains_the_scripts(
     installed: Path, gears: Gears, tmp_path: Path
 ) -> None:
-    """An installation uploads and writes them without the checkout."""
+    """An installed service can deploy and bundle the scripts without the repository."""
     environment = {"PYTHONPATH": str(installed)}
     status, out, errors = await run_command(
         tmp_path, gears.url, gears.url, "deploy-gears", environment=environment
@@ -87,7 +87,7 @@ async def test_the_wheel_contains_the_scripts(
 
 
 async def test_gears_cli_runs_what_the_command_writes(gears: Gears, tmp_path: Path) -> None:
-    """It uploads each file with the lines of requirements.txt and an empty CONFIG."""
+    """gears-cli uploads a file, with an empty CONFIG, and the lines of requirements.txt."""
     folder = tmp_path / "new" / "folder"
     status, out, _ = await run_command(tmp_path, "", "", "gears", "bundle", "--output", str(folder))
     requirements = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -118,7 +118,7 @@ async def test_gears_cli_runs_what_the_command_writes(gears: Gears, tmp_path: Pa
 async def test_an_output_that_cannot_be_written_is_one_line(
     tmp_path: Path, output: str, reason: str
 ) -> None:
-    """A traceback does not tell the user to choose another folder."""
+    """The error is one line that names the path, and not a traceback."""
     (tmp_path / "file").write_text("theirs")
     (tmp_path / "folder" / "write_behind.py").mkdir(parents=True)
     status, out, errors = await run_command(tmp_path, "", "", "gears", "bundle", "--output", output)
@@ -133,7 +133,7 @@ def _read(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", REGISTERING)
 async def test_a_live_script_requires_named_sponsorables(gears: Gears, name: str) -> None:
-    """Otherwise it would scan all keys at each batch to find them."""
+    """Without names, a live script would have to scan all keys at each batch to find them."""
     empty = GearsConfig(catalog=Catalog((), ("mnodes",)), hook_profiles=False)
     [script] = load_scripts([name], empty)
     with pytest.raises(ResponseError, match="no sponsorable is named"):

@@ -22,7 +22,7 @@ WRONG = "incorrect-horse-battery-staple"
 
 @asynccontextmanager
 async def _run_guarded(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
-    """Yields both registering scripts and a durable with a password."""
+    """Yields an engine with both registering scripts, and a durable with a password."""
     async with open_admin(own) as admin:
         await admin.config_set("requirepass", PASSWORD)
         url = own.url.replace("://", f"://:{PASSWORD}@")
@@ -44,7 +44,7 @@ async def _read_all(shipped: Shipped) -> str:
 
 
 async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Gears) -> None:
-    """Neither a success nor a failure with a wrong password shows them."""
+    """Neither successful scripts nor scripts with a wrong password show them."""
     async with _run_guarded(gears, own) as shipped:
         await shipped.add_person("a")
         shown = [
@@ -71,7 +71,7 @@ async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Ge
 
 
 async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> None:
-    """The certificate has an own authority."""
+    """Durable's certificate is of a private authority, which REDISENT_CA names."""
     await shipped.upload("write_behind")
     certificate = make_certificate(tmp_path)
     async with _tls_to(shipped.gears, certificate) as environment:
@@ -85,7 +85,7 @@ async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> No
 async def test_an_untrusted_certificate_is_an_outage(
     shipped: Shipped, tmp_path: Path, *, is_named: bool
 ) -> None:
-    """The server gets no data, and no person is a dead letter."""
+    """Durable gets no data, and no person becomes a dead letter."""
     await shipped.upload("write_behind")
     (tmp_path / "other").mkdir()
     other = make_certificate(tmp_path / "other")
@@ -103,7 +103,7 @@ async def test_an_untrusted_certificate_is_an_outage(
 
 @asynccontextmanager
 async def _tls_to(gears: Gears, certificate: Path) -> AsyncIterator[dict[str, str]]:
-    """Yields the environment for a connection to durable by TLS."""
+    """Yields the environment variables for a connection to durable by TLS."""
     port = int(environment_for(gears.durable_url)["REDISENT_PORT"])
     async with run_tls(port, certificate) as tls_port:
         yield environment_for(f"redis://127.0.0.1:{tls_port}/0")

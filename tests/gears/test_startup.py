@@ -1,4 +1,4 @@
-"""Deployment of scripts by the service, their state, and snapshots by them."""
+"""The service deploys the scripts when it starts, shows their state, and runs snapshots."""
 
 import asyncio
 import logging
@@ -36,13 +36,13 @@ SESSIONS = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of a complete set of scripts."""
+    """A folder with a complete set of minimal scripts."""
     return write_scripts(tmp_path / "scripts")
 
 
 @pytest.fixture
 def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dict[str, Any]:
-    """Settings of a service that uses them."""
+    """Settings of a service that uses these scripts."""
     return {
         "redis_url": SecretStr(gears.url),
         "durable_url": SecretStr(durable_server.url),
@@ -53,7 +53,7 @@ def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dic
 
 @pytest.fixture
 def open_service(run_service: RunService, overrides: dict[str, Any]) -> OpenService:
-    """Opens a service with an engine and other settings; yields a browser."""
+    """Returns a function that runs a service with an engine and settings; yields a browser."""
 
     @asynccontextmanager
     async def open_one(engine: str, **more: object) -> AsyncIterator[Browser]:
@@ -66,7 +66,7 @@ def open_service(run_service: RunService, overrides: dict[str, Any]) -> OpenServ
 async def test_with_auto_the_scripts_are_deployed_in_the_background(
     open_service: OpenService, gears: Gears
 ) -> None:
-    """/readyz and the administrator see their state."""
+    """/readyz and /admin/registrations show the state of the scripts."""
     async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "live")
         registrations = await _load_registrations(browser)
@@ -83,7 +83,7 @@ async def test_with_auto_the_scripts_are_deployed_in_the_background(
 async def test_with_auto_the_service_runs_on_after_a_failed_deploy(
     open_service: OpenService, gears: Gears, folder: Path
 ) -> None:
-    """It is ready and relays itself; the error has the script and its line."""
+    """The service is ready and relays itself; the error names the script and the line."""
     write_scripts(folder, write_behind=BROKEN)
     async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "failed")
@@ -101,7 +101,7 @@ async def test_with_auto_the_service_runs_on_after_a_failed_deploy(
 async def test_scripts_that_would_not_see_durable_are_not_deployed(
     open_service: OpenService, tmp_path: Path
 ) -> None:
-    """They would only delay writes."""
+    """Without durable's address the scripts would only delay writes."""
     async with (
         run_host(tmp_path / "blind", {}) as host,
         open_service("auto", redis_url=SecretStr(host.url)) as browser,
@@ -148,7 +148,7 @@ async def test_scripts_are_deployed_beside_other_databases_only_by_a_setting(
 async def test_with_auto_a_user_without_module_list_is_no_failure(
     open_service: OpenService, local_server: EmbeddedValkey, local: Redis
 ) -> None:
-    """A plain Redis should not need that permission."""
+    """Users of a Redis without RedisGears should not need this permission."""
     await local.acl_setuser(
         "prune",
         enabled=True,
@@ -170,7 +170,7 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
 async def test_with_auto_a_redis_without_the_module_is_no_failure(
     open_service: OpenService, local_server: EmbeddedValkey
 ) -> None:
-    """The plain engine does all the work."""
+    """The service's own engine does all the work."""
     async with open_service("auto", redis_url=SecretStr(local_server.url)) as browser:
         await _wait_for_detail(browser, "has no RedisGears")
         state = (await browser.get("/readyz")).json()["gears"]
@@ -181,7 +181,7 @@ async def test_with_auto_a_redis_without_the_module_is_no_failure(
 
 
 async def test_with_auto_a_local_that_is_down_is_waited_for(open_service: OpenService) -> None:
-    """The start of the service does not depend on it."""
+    """The service starts without local, and tries to deploy later."""
     async with open_service("auto", redis_url=SecretStr("redis://127.0.0.1:1/0")) as browser:
         state = await _wait_for_status(browser, "failed")
         answer = await browser.get("/admin/registrations", headers=_bearer())
@@ -193,7 +193,7 @@ async def test_with_auto_a_local_that_is_down_is_waited_for(open_service: OpenSe
 async def test_with_gears_the_scripts_are_live_before_anything_is_served(
     open_service: OpenService, gears: Gears
 ) -> None:
-    """The service relays nothing but by the sweep."""
+    """The service itself runs no relay and no listener, only the periodic sweep."""
     async with open_service("gears") as browser:
         at_once = sorted(await gears.sessions())
         state = (await browser.get("/readyz")).json()["gears"]
@@ -210,8 +210,8 @@ async def test_with_gears_the_scripts_are_live_before_anything_is_served(
 async def test_with_gears_a_failed_deploy_ends_the_start(
     open_service: OpenService, gears: Gears, folder: Path, local_server: EmbeddedValkey
 ) -> None:
-    """Causes are a broken script, no module and no durable."""
-    assert gears is not None  # it is empty
+    """The causes are a broken script, a missing module and a missing durable Redis."""
+    assert gears is not None  # the fixture has emptied it
     write_scripts(folder, write_behind=BROKEN)
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (GearsError, "write_behind.py: line 6", {}),
@@ -228,7 +228,7 @@ async def test_with_gears_a_failed_deploy_ends_the_start(
 async def test_unused_scripts_are_not_uploaded(
     open_service: OpenService, gears: Gears, more: dict[str, Any]
 ) -> None:
-    """Remaining registrations are still shown."""
+    """Scripts that are still live are shown."""
     await gears.upload(registering_script("x"), "ID", "sponsorsync-write-behind")
     async with open_service(**more) as browser:
         state = (await browser.get("/readyz")).json()["gears"]
@@ -240,7 +240,7 @@ async def test_unused_scripts_are_not_uploaded(
 
 
 async def test_the_service_stops_while_it_deploys(open_service: OpenService, gears: Gears) -> None:
-    """Another replica holds the lock."""
+    """The service stops although its deploy waits for the lock of another replica."""
     await gears.client.set(keys.DEPLOYING, "another")
     async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "deploying")
@@ -255,7 +255,7 @@ async def test_the_service_stops_while_it_deploys(open_service: OpenService, gea
 async def test_scripts_that_a_restart_lost_are_deployed_again(
     client: GearsClient, gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """An append-only file without an RDB preamble loses them."""
+    """A server whose append-only file has no RDB preamble loses scripts at a restart."""
     registrations = Registrations(client, settings, folder)
     await registrations.deploy()
     await _unregister_all(gears)
@@ -269,7 +269,7 @@ async def test_scripts_that_a_restart_lost_are_deployed_again(
 async def test_scripts_that_were_removed_by_hand_stay_removed(
     client: GearsClient, gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """The state shows it until the next deploy."""
+    """The state reports their absence until the next deploy."""
     registrations = Registrations(client, settings, folder)
     await registrations.deploy()
     await _unregister_all(gears)
@@ -288,8 +288,8 @@ async def test_scripts_that_were_removed_by_hand_stay_removed(
 async def test_an_unexpected_error_does_not_end_the_deploying(
     open_service: OpenService, gears: Gears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state shows it until the next attempt."""
-    assert gears is not None  # it is empty
+    """The state reports the error until the next attempt."""
+    assert gears is not None  # the fixture has emptied it
     with monkeypatch.context() as patch:
         patch.setattr(registrations_module, "load_scripts", lambda *_, **__: 1 / 0)
         async with open_service("auto") as browser:
@@ -310,7 +310,7 @@ async def test_an_unexpected_error_deploys_no_removed_script(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The loop restarts, and only watches."""
+    """After the error the loop restarts, but does not deploy again."""
 
     async def has_status(status: str) -> bool:
         return registrations.status == status
@@ -345,7 +345,7 @@ async def test_the_service_shows_no_secret_of_the_scripts(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Scripts read the password from the environment of the server."""
+    """The password of durable is neither in replies nor in logs of the service."""
     caplog.set_level(logging.DEBUG)
     address = durable.connection_pool.connection_kwargs
     environment = {
@@ -379,7 +379,7 @@ async def test_the_service_shows_no_secret_of_the_scripts(
 async def test_a_snapshot_by_the_scripts_reports_each_script(
     open_service: OpenService, gears: Gears, folder: Path
 ) -> None:
-    """The report has failures too; no execution stays in the server."""
+    """The report includes failures; no execution is left on the server."""
     write_scripts(folder, sync_sponsors=failing_batch_script("person 1: no hash"))
     async with open_service("plain") as browser:
         browser.headers.update(_bearer())
@@ -400,7 +400,7 @@ async def test_a_snapshot_by_the_scripts_reports_each_script(
 async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
     open_service: OpenService, folder: Path
 ) -> None:
-    """The report has its line."""
+    """The report has the line of the error, and the counts of the other scripts."""
     write_scripts(folder, sync_profiles=BROKEN)
     async with open_service("plain") as browser:
         browser.headers.update(_bearer())
@@ -415,7 +415,7 @@ async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
 async def test_a_snapshot_by_the_scripts_has_no_collection(
     open_service: OpenService, local_server: EmbeddedValkey
 ) -> None:
-    """Without RedisGears the job fails with the reason."""
+    """Scripts copy all collections. A snapshot without RedisGears fails with a reason."""
     async with open_service("plain", redis_url=SecretStr(local_server.url)) as browser:
         browser.headers.update(_bearer())
         refused = await browser.post(
@@ -440,7 +440,7 @@ async def _unregister_all(gears: Gears) -> None:
 
 
 async def _is_clean(gears: Gears) -> bool:
-    """Returns whether durable has confirmed all people, at least one."""
+    """Returns whether local has people, and durable has confirmed all of them."""
     people = await gears.client.zcard(keys.PEOPLE)
     return bool(people) and await gears.client.scard(keys.DIRTY) == 0
 

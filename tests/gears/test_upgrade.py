@@ -1,4 +1,4 @@
-"""Replaced scripts and a killed server lose no write."""
+"""No write is lost when scripts are replaced or the server is killed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ LIMIT_S = 60
 async def scripted(
     own_gears: Gears, client: GearsClient, durable_server: EmbeddedValkey
 ) -> AsyncIterator[Pair]:
-    """A pair of entitled people, between which only the scripts send data."""
+    """A pair of servers with entitled people, between which only the scripts send data."""
     durable_url = REAL_DURABLE_URL if own_gears.is_real else durable_server.url
     await deploy(client, load_scripts(REGISTERING, CONFIG), limit_s=LIMIT_S)
     async with open_pair(own_gears.url, durable_url) as pair:
@@ -43,7 +43,7 @@ async def scripted(
 async def test_upgrading_every_script_under_load_loses_nothing(
     scripted: Pair, client: GearsClient
 ) -> None:
-    """Entries in flight may be applied twice, which versions make harmless."""
+    """Old and new scripts may apply the same change; because of versions this does no harm."""
     async with _writing(scripted) as written:
         for number in range(UPGRADES):
             scripts = [
@@ -61,7 +61,7 @@ async def test_upgrading_every_script_under_load_loses_nothing(
 async def test_a_server_that_is_killed_under_load_loses_nothing(
     scripted: Pair, own_gears: Gears
 ) -> None:
-    """Its append-only file has each write and the registrations."""
+    """The append-only file of the server has all writes and the registrations."""
     async with _writing(scripted) as written:
         for _ in range(3):
             await _wait_for_more(written)
@@ -75,7 +75,7 @@ async def test_a_server_that_is_killed_under_load_loses_nothing(
 async def test_a_replaced_script_breaks_no_other_script(
     scripted: Pair, client: GearsClient
 ) -> None:
-    """Both once shared a client of durable, which called functions of the replaced script."""
+    """Scripts once shared a client of durable, which called functions of the replaced script."""
     await scripted.add("a")
     await until(lambda: _is_clean(scripted))
     drain, fetch = (
@@ -92,7 +92,7 @@ async def test_a_replaced_script_breaks_no_other_script(
 
 @asynccontextmanager
 async def _writing(pair: Pair) -> AsyncIterator[list[tuple[int, str]]]:
-    """Adds items continuously; yields the confirmed ones."""
+    """Adds items continuously; yields the list of those that were confirmed."""
     written: list[tuple[int, str]] = []
 
     async def write() -> None:
@@ -125,7 +125,7 @@ async def _wait_for_more(written: list[tuple[int, str]]) -> None:
 
 
 async def _is_clean(pair: Pair) -> bool:
-    # The service sweeps too: a person with a lease from before the kill has no entry.
+    # A person with a lease from before the kill has no outbox entry: only the sweep sends them.
     with suppress(StoreUnavailableError):
         await pair.engine.relay.sweep()
     return not await pair.dirty()
@@ -135,7 +135,7 @@ async def _check_all_arrived(pair: Pair, written: list[tuple[int, str]]) -> None
     for person in PEOPLE:
         wanted = {item for each, item in written if each == person}
         assert wanted
-        # An add without an answer may have been applied too, then on both servers.
+        # An addition without an answer may also have been applied; then it is on both servers.
         assert wanted <= await pair.durable_items(person) == await pair.local_items(person)
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
     assert (await pair.engine.verifier.run()).agrees

@@ -1,4 +1,4 @@
-"""The people's operations: changes, reads, logins, deletions and overrides."""
+"""Random operations of people: changes, reads, logins, deletions and overrides."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ _Act: TypeAlias = Callable[[Person, Replica, random.Random], Awaitable[None]]
 
 
 class Activity:
-    """Performs random operations of each person, one after another."""
+    """Performs random operations; those of one person one after another."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -49,8 +49,8 @@ class Activity:
         }
         if isinstance(self._run.world.local, GearsServer) and has_account:
             acts[self._read_directly] = 4
-            # The host calls the capture after a write, the engine before it: a kill in between
-            # loses the write only on the host.
+            # The host captures a write after it was done. A kill in between loses the write, which
+            # cannot happen in RedisGears.
             acts[self._add_directly] = 3 if REAL_COMMAND else 0
         act = rng.choices(list(acts), list(acts.values()))[0]
         await act(person, replica, rng)
@@ -110,7 +110,7 @@ class Activity:
         )
 
     async def _add_override(self, person: Person, replica: Replica, rng: random.Random) -> None:
-        """Adds an override, which is refused while only an unreachable durable has the data."""
+        """Adds an override; the service refuses it while it cannot reach the stored data."""
         now = time.time()
         person.decisions += 1
         until = rng.choice((None, float(int(now + rng.uniform(1, 4)))))
@@ -139,7 +139,7 @@ class Activity:
         person.truth.delete(is_sure=answer is not None)
 
     async def _read_directly(self, person: Person, _: Replica, rng: random.Random) -> None:
-        """Reads the set as the application does, without the service."""
+        """Reads a set on local without the service, as the application does."""
         collection = rng.choice(COLLECTIONS)
         self._run.outcome.counts["direct read"] += 1
         with suppress(RedisError, OSError):
@@ -153,7 +153,7 @@ class Activity:
         return set(await cast("Awaitable[set[str]]", self._run.world.look_local.smembers(key)))
 
     async def _add_directly(self, person: Person, _: Replica, rng: random.Random) -> None:
-        """Writes the set as the application does, without the service."""
+        """Adds an item to a set on local without the service, as the application does."""
         collection, item = rng.choice(COLLECTIONS), rng.choice(ITEMS)
         self._run.outcome.counts["direct add"] += 1
         is_sure, now = False, time.time()
@@ -172,7 +172,7 @@ class Activity:
     async def _call(
         self, person: Person, replica: Replica, *, is_write: bool = True, op: str, **rest: object
     ) -> dict[str, Any] | None:
-        """Returns the answer, or None when the effect is unknown."""
+        """Performs an operation; returns the answer, or None if its effect is unknown."""
         operation = {"op": op, **rest}
         self._run.world.record(f"{person.id} r{replica.number} {operation}")
         self._run.outcome.counts[op] += 1
@@ -190,7 +190,7 @@ class Activity:
         return None
 
     async def read_at_random(self, rng: random.Random) -> None:
-        """Reads at random beside all operations, so that a fetch may be under way at any moment."""
+        """Reads random data during all operations, so that a fetch may run at any moment."""
         while not self._run.is_over:
             replica = self._run.world.choose_replica(rng)
             if replica is not None:

@@ -1,7 +1,7 @@
-"""Runs people and faults at random, from a seed, and compares the data with the expected data.
+"""Runs random people and faults from a seed, and compares the stored with the expected data.
 
-The operations of one person follow one another; different people, faults and readers run
-concurrently. So the order of one person's operations is known, and `truth.py` derives the expected
+The operations of one person run one after another; different people, faults and readers run
+concurrently. So the order of a person's operations is known, and `truth.py` derives the expected
 data from it.
 """
 
@@ -32,10 +32,10 @@ async def run_model(
     people: int = 5,
     replicas: int = 3,
 ) -> Outcome:
-    """Runs people and faults for `active_s`, waits until all is at rest, and compares.
+    """Runs people and faults for `active_s`, waits until all changes are sent, and compares.
 
-    The seed decides all choices; their interleaving depends on the machine. With the engine
-    'gears', scripts drain, and people also read without the service.
+    The seed decides all choices, but their interleaving depends on the machine. With the engine
+    'gears', scripts in Redis send the changes, and people also read without the service.
     """
     rng = random.Random(seed)  # noqa: S311 - no secret
     async with open_world(directory, rng, replicas=replicas, engine=engine) as world:
@@ -50,7 +50,7 @@ async def run_model(
 
 
 def _find_failures(directory: Path) -> list[str]:
-    """Returns errors in the replicas' logs that no injected fault explains."""
+    """Returns the lines of the replicas' logs that show an unexpected error."""
     return [
         f"{log.name}: {line}"
         for log in sorted(directory.glob("replica-*.log"))
@@ -93,7 +93,7 @@ class _Model:
     async def _find_unfinished(self) -> list[str]:
         local, durable = self._run.world.look_local, self._run.world.look_durable
         now = time.time()
-        # Before DIRTY: the sweep turns an ended entitlement into a dirty person.
+        # Read before DIRTY, because the sweep turns an ended entitlement into a dirty person.
         ended = await local.zcount(keys.ENTITLEMENT_ENDS, "-inf", now)
         dirty = {
             int(each) for each in await cast("Awaitable[set[str]]", local.smembers(keys.DIRTY))
@@ -103,7 +103,7 @@ class _Model:
         ]
         for person_id in sorted(dirty):
             entitlement = keys.sponsorship(SPONSORABLE, person_id)
-            # A person without any entitlement stays dirty until the first one arrives.
+            # A person without facts about an entitlement stays dirty until there are some.
             if await local.exists(entitlement) or await durable.exists(entitlement):
                 unfinished.append(f"dirty {person_id}")
         if ended:
@@ -119,7 +119,7 @@ class _Model:
         return unfinished
 
     async def _compare(self) -> None:
-        """Reads through the service, which restores lost keys; then compares local and durable."""
+        """Compares local and durable, after reads by the service that restore all lost keys."""
         for person in self._run.people:
             for collection in COLLECTIONS:
                 answer = await self._read_at_end(person, {"op": "read", "collection": collection})
@@ -144,7 +144,7 @@ class _Model:
                 self._run.complain(None, [f"index on {name}: {index}, entitled are {entitled}"])
 
     async def _read_at_end(self, person: Person, operation: dict[str, Any]) -> dict[str, Any]:
-        """Reads without faults; the service may still wait after the last one."""
+        """Reads by the service, and retries while it is still unavailable after the last fault."""
         ends = time.monotonic() + _REST_S
         while True:
             replica = self._run.rng.choice(self._run.world.replicas)

@@ -1,4 +1,4 @@
-"""The faults: processes die or stop, connections break, and data is lost."""
+"""Faults: processes die or stop, connections break, and data are lost."""
 
 import asyncio
 import random
@@ -11,10 +11,10 @@ from sponsorsync.store import keys
 from tests.model.run import Run
 from tests.model.world import COLLECTIONS, SPONSORABLE, Server
 
-# Longer than the service's time-out and than the sweep of other replicas: bytes that arrive then
-# are older than the data.
+# Longer than the service's time-out, and long enough for another replica to send the person: bytes
+# that arrive after the stall are older than the data.
 _LONG_STALL_S = 6.0
-# DEL of a key of a clean person. One script does both, so that the person is clean at the DEL.
+# Deletes a key unless its person is dirty; in one script, because the person may become dirty.
 _EVICT = """
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return -1 end
 return redis.call('DEL', KEYS[2])
@@ -98,7 +98,7 @@ class Faults:
             self._run.world.record(f"connections of {replica.number} to {name} go on")
 
     def _choose_duration(self, rng: random.Random) -> float:
-        """Mostly short; sometimes longer than a sweep, or than any time-out."""
+        """Returns seconds: mostly few, sometimes longer than a sweep or than any time-out."""
         long = rng.choices((rng.uniform(0, 0.8), rng.uniform(1, 3), _LONG_STALL_S), (12, 2, 1))[0]
         return min(long, max(0.1, self._run.ends - time.monotonic()))
 
@@ -155,7 +155,7 @@ class Faults:
                 )
 
     async def _flush_while_durable_is_unreachable(self, rng: random.Random) -> None:
-        """Operations after it run without the data that only durable has."""
+        """Flushes local; the next operations run without the data that only durable has."""
         async with AsyncExitStack() as stack:
             for replica in self._run.world.replicas:
                 await stack.enter_async_context(self._run.locks[str(replica.number)])
@@ -168,7 +168,7 @@ class Faults:
             self._run.world.record("all connections to durable flow again")
 
     async def _evict(self, rng: random.Random) -> None:
-        """Deletes a key on local that durable has: a set, a profile or an entitlement."""
+        """Deletes a set, a profile or an entitlement on local that durable has too."""
         person = rng.choice(self._run.people)
         async with person.lock, self._run.locks["local"], self._run.locks["durable"]:
             if person.may_be_changed_later:

@@ -1,4 +1,4 @@
-"""A run of the model: its world, its people and its findings."""
+"""A run of the model test: its servers and replicas, its people, and the violations found."""
 
 import asyncio
 import random
@@ -24,9 +24,9 @@ class Outcome:
     """The result of a run.
 
     Attributes:
-        counts: Operations and faults by name.
-        wrong: All violations; empty when there is none.
-        history: The events, line by line.
+        counts: The numbers of operations and faults, by name.
+        wrong: All violations of what is expected.
+        history: All events of the run, one a line.
     """
 
     seed: int
@@ -44,11 +44,11 @@ class Person:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     logins: int = 0
     decisions: int = 0
-    may_be_changed_later: bool = False  # after a lost answer
+    may_be_changed_later: bool = False  # a write without an answer may still be applied
 
 
 class Run:
-    """The state that the people, the faults and the comparison share."""
+    """The state of a run, which the people, the faults and the comparison share."""
 
     def __init__(
         self, world: World, rng: random.Random, outcome: Outcome, people: list[Person]
@@ -81,7 +81,7 @@ class Run:
             self.outcome.wrong.append(text)
 
     async def record_if_clean(self, person: Person) -> None:
-        """Records that a person is not dirty, and then checks their data on durable."""
+        """If a person is not dirty, records this, and checks that durable has all their data."""
         local = self.world.local
         if not local.is_running or local.is_stopped:
             return
@@ -93,7 +93,10 @@ class Run:
                 await self._check_confirmed(person)
 
     async def _check_confirmed(self, person: Person) -> None:
-        """A clean person has everything on durable now; a later relay would hide a gap."""
+        """Checks that durable has everything of a person who is not dirty.
+
+        A later relay would hide what is missing now.
+        """
         durable = self.world.durable
         truth = person.truth
         if not durable.is_running or durable.is_stopped or not truth.is_fenced:
@@ -110,7 +113,7 @@ class Run:
 
     async def load_all(self, look: Any) -> dict[int, Held]:  # noqa: ANN401 - redis-py's own
         """Loads the data of all people from one Redis."""
-        # No MULTI on local: two hooked reads in one MULTI end RedisGears 1.2.9.
+        # No MULTI on local: two hooked reads in one MULTI crash RedisGears 1.2.9.
         is_together = look is self.world.look_durable
         async with look.pipeline(transaction=is_together) as together:
             for person in self.people:

@@ -1,7 +1,7 @@
-"""One replica of the service without its web: a process that may be killed at any moment.
+"""One replica of the service without HTTP, as a process that may be killed at any moment.
 
-It opens both servers and runs the engine as the application does. It reads operations as JSON lines
-from stdin, and writes a line to stdout for each. It ends with its stdin, or with its parent.
+It opens both servers and runs the engine like the service. It reads operations as JSON lines from
+stdin, and writes a line with the answer to each to stdout. It ends when stdin or its parent ends.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ _ADMIN = Decision("admin", "the model")
 
 @dataclass(frozen=True)
 class Replica:
-    """The calls of the web, one method for each operation."""
+    """Performs the operations, each by the calls that the route of the web makes."""
 
     people: PeopleStore
     preferences: PreferenceStore
@@ -56,7 +56,7 @@ class Replica:
     sponsorable: str
 
     async def answer(self, message: Message) -> Message:
-        """Performs an operation; `unavailable` is the 503 of the web."""
+        """Performs an operation; `unavailable` means that the web would answer 503."""
         operations: dict[str, Callable[[Message], Awaitable[object]]] = {
             "change": self._change,
             "read": self._read,
@@ -77,7 +77,7 @@ class Replica:
         result = await self.preferences.change(
             message["person"], message["collection"], add=message["add"], remove=message["remove"]
         )
-        # None for a change that waits for durable: it will certainly change something.
+        # None for a change that waits for durable: how many items it will change is unknown.
         return None if result.is_pending else (result.added or 0) + (result.removed or 0)
 
     async def _read(self, message: Message) -> object:
@@ -104,7 +104,7 @@ class Replica:
             last_login=now,
         )
         if message["entitled"] is None:
-            # GitHub did not answer; `sponsorsync.accounts.sign_in` does the same.
+            # GitHub did not answer; `sponsorsync.accounts.sign_in` does the same then.
             entitlements = [
                 StoredEntitlement(mark_unknown(stored.facts, now=now), stored.version)
                 for stored in before.entitlements.values()
@@ -132,7 +132,7 @@ class Replica:
         return None
 
     async def _add_override(self, message: Message) -> object:
-        """Returns whether an administrator added an override; False: nothing has changed."""
+        """Adds an override; returns whether it was added and not refused."""
         until = message["until"]
         try:
             await self.overrides.put(
@@ -142,12 +142,12 @@ class Replica:
                 cents=message["cents"],
                 until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
-        except (DurableUnavailableError, InvalidInputError):  # its end has passed
+        except (DurableUnavailableError, InvalidInputError):  # invalid: the end has passed
             return False
         return True
 
     async def _remove_override(self, message: Message) -> object:
-        """Returns whether there was an override to remove; None: that is unknown."""
+        """Removes the override; returns whether there was one, or None if this is unknown."""
         try:
             await self.overrides.remove(message["person"], self.sponsorable, _ADMIN)
         except DurableUnavailableError:
@@ -215,8 +215,9 @@ def _write(message: Message) -> None:
 
 
 def main() -> None:
-    """Runs until stdin ends."""
-    # A stopped process does not notice the end of its stdin; the kernel ends it with its parent.
+    """Runs the replica until stdin ends."""
+    # A process stopped by SIGSTOP does not notice the end of stdin, so the kernel kills it when the
+    # parent ends.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

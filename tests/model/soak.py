@@ -17,7 +17,7 @@ _WRONG_SHOWN = 8
 
 
 async def soak(minutes: float, *, active_s: float, jobs: int, seeds: list[int], engine: str) -> int:
-    """Runs the model for some minutes, or with these seeds; returns the number of bad runs."""
+    """Repeats the model test for minutes, or with these seeds; returns the number of bad runs."""
     ends = time.monotonic() + 60 * minutes
     total: Counter[str] = Counter()
     repeated = iter(seeds)
@@ -61,7 +61,7 @@ def _print(*lines: str) -> None:
 
 
 def main() -> None:
-    """Reads the command line; exits with status 1 after a bad run."""
+    """Reads the command line; exits with status 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--active", type=float, default=10, help="seconds of faults in each run")

@@ -1,4 +1,4 @@
-"""People, replicas and faults at random: nothing is lost, nothing comes back."""
+"""The model test: random people, replicas and faults lose no data and restore no removed data."""
 
 import os
 import time
@@ -20,10 +20,10 @@ TAIL = 60
 async def test_nothing_is_lost_and_nothing_comes_back(
     seed: int, engine: str, tmp_path: Path
 ) -> None:
-    """Local and durable have the expected data after kills, stalls, cuts and flushes.
+    """After kills, stalls, cuts and flushes, local and durable have the expected data.
 
-    `make soak MINUTES=10` runs it for longer, with new seeds. The test's folder has the servers'
-    append-only files, with the time of each write.
+    `make soak MINUTES=10` runs the test for longer, with new seeds. After a failure the test's
+    folder has the servers' append-only files, with the time of each write.
     """
     started = time.monotonic()
     outcome = await run_model(seed, tmp_path, active_s=ACTIVE_S, engine=engine)

@@ -1,7 +1,7 @@
-"""The expected data of one person.
+"""The expected data of one person, derived from the operations and faults.
 
-Most values are certain. After a lost answer, or a flush of local before durable had a change, it is
-the set of all possible values, until a later change of the same value decides.
+Each value is kept as the set of possible values. There are several after a lost answer, or after a
+flush of local before durable had a change, until a later change of the same value.
 """
 
 import json
@@ -9,18 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Key = tuple[str, str]
-"""A collection and an item."""
+"""The names of a collection and of an item."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntitlementValue:
-    """An entitlement by a sponsorship; `entitlements` is None before the first answer of GitHub."""
+    """An entitlement by a sponsorship; `entitlements` is None until GitHub has answered."""
 
     entitlements: bool | None = None
     until: float | None = None
 
     def is_entitled(self, now: float) -> bool:
-        """Returns whether it entitles; as in the scripts by whole seconds, the end excluded."""
+        """Returns whether it entitles now; by whole seconds and without the end, as scripts do."""
         return bool(self.entitlements) and (self.until is None or int(self.until) > int(now))
 
 
@@ -29,19 +29,19 @@ NOTHING_KNOWN = EntitlementValue()
 
 @dataclass(frozen=True, slots=True)
 class OverrideValue:
-    """An administrator's override; each has another number of cents."""
+    """An administrator's override; its number of cents identifies it."""
 
     cents: int
     until: float | None
 
     def is_entitled(self, now: float) -> bool:
-        """Returns whether it entitles, by the same rule."""
+        """Returns whether it entitles now, by the rule of `EntitlementValue`."""
         return self.until is None or int(self.until) > int(now)
 
 
 @dataclass
 class Held:
-    """The data of a person on one server."""
+    """The stored data of a person on one server."""
 
     items: set[Key] = field(default_factory=set)
     profile: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Held:
 
     @property
     def entitlement_value(self) -> EntitlementValue:
-        """The entitlement's facts, reduced to those of the model."""
+        """The facts of the entitlement that the model compares."""
         if not self.entitlement:
             return NOTHING_KNOWN
         until = self.entitlement.get("valid_until")
@@ -59,14 +59,14 @@ class Held:
 
     @property
     def override(self) -> OverrideValue | None:
-        """The administrator's override."""
+        """The stored override of an administrator, if any."""
         for grant in json.loads(self.entitlement.get("also", "[]")):
             until = grant.get("until")
             return OverrideValue(grant["cents"], None if until is None else float(until))
         return None
 
     def is_entitled(self, now: float) -> bool:
-        """Returns whether anything entitles the person."""
+        """Returns whether the sponsorship or the override entitles the person now."""
         return self.entitlement_value.is_entitled(now) or bool(
             self.override and self.override.is_entitled(now)
         )
@@ -77,16 +77,16 @@ class Truth:
     """All possible values of a person's data.
 
     Attributes:
-        items: For each item whether it is in its collection.
+        items: For each item, whether it is in its collection.
         entitlements: The entitlement by a sponsorship.
         overrides: An administrator's override, or None.
-        names: The name in the profile, which each login sets; None without a profile.
-        touched: Values of an item since durable last had everything. A person record of that time
-            may still be under way when local is flushed.
-        fresh: Collections whose version is newer than every record from before the last flush.
-        era: Items that may have existed while the person may have been entitled: durable may hold
-            no others.
-        kept: Items that durable has held, and that nobody may have removed since.
+        names: The name in the profile, which differs for each login; None without a profile.
+        touched: All values of an item since durable last had everything. When local is flushed, a
+            record with one of these values may still be on its way.
+        fresh: The collections whose version is newer than every record from before the last flush.
+        era: The items that may have existed while the person may have been entitled; durable must
+            not have others.
+        kept: The items that durable has had, and that cannot have been removed since.
     """
 
     universe: tuple[Key, ...]
@@ -115,9 +115,10 @@ class Truth:
     def change(
         self, changes: Mapping[Key, bool], *, is_sure: bool, creates_version: bool, now: float
     ) -> None:
-        """Applies items that were added (True) or removed, since `now`.
+        """Applies a change that began at `now`: items were added (True) or removed (False).
 
-        Without `is_sure` it may have happened; `creates_version` means that something has changed.
+        Without `is_sure` the change may not have happened; with `creates_version` it changed
+        something, so the collection has a new version.
         """
         for key, is_there in changes.items():
             self.touched[key] |= self.items[key] | {is_there}
@@ -131,7 +132,7 @@ class Truth:
     def login(
         self, name: str, entitlement: EntitlementValue | None, *, is_sure: bool, now: float
     ) -> None:
-        """Applies a login; `entitlement` is None when GitHub did not answer."""
+        """Applies a login; `entitlement` is None if GitHub did not answer."""
         self.touched_names |= self.names | {name}
         self.names = {name} if is_sure else self.names | {name}
         if entitlement is not None:
@@ -141,10 +142,10 @@ class Truth:
         self._extend_era(now)
 
     def decide(self, override: OverrideValue | None, *, is_sure: bool, now: float) -> None:
-        """Applies an override, or its removal."""
+        """Applies a new override, or with None its removal."""
         self.touched_overrides |= self.overrides | {override}
         self.overrides = {override} if is_sure else self.overrides | {override}
-        # An override needs certain data, so it is newer than all records under way.
+        # The service adds an override only to complete data, so it is newer than records under way.
         self.is_override_fresh = self.is_override_fresh or is_sure
         self._extend_era(now)
 
@@ -171,7 +172,7 @@ class Truth:
 
     @property
     def is_fenced(self) -> bool:
-        """Whether no person record from before a flush can change anything."""
+        """Whether no record from before a flush can change durable any more."""
         return (
             self.is_account_fresh
             and self.is_override_fresh
@@ -179,7 +180,7 @@ class Truth:
         )
 
     def record_clean(self, now: float) -> None:
-        """Records that the person is not dirty: durable has all versions up to this one."""
+        """Applies the observation that the person is not dirty: durable has all versions."""
         for collection in self.fresh:
             for key in self._keys(collection):
                 self.touched[key] = set()
@@ -193,9 +194,10 @@ class Truth:
                 self.kept = {key for key, values in self.items.items() if values == {True}}
 
     def lose_local(self, *, is_clean: bool, seen: Iterable[Held], now: float) -> list[str]:
-        """Applies a flush of local, which leaves durable's data; returns violations.
+        """Applies a flush of local, after which only durable has data; returns violations.
 
-        `is_clean`: not dirty at the flush; `seen`: the data on durable before and after.
+        `is_clean` says that the person was not dirty at the flush. `seen` are the data on durable
+        before and after the flush.
         """
         wrong: list[str] = []
         held = list(seen)
@@ -226,7 +228,7 @@ class Truth:
             self.touched_overrides |= self.overrides | left_overrides
             self.overrides = set(self.touched_overrides)
         if not is_clean:
-            # Until there are new versions, a record that is under way may still arrive.
+            # Until there are new versions, records under way may still change durable.
             self.fresh = set()
             self.is_account_fresh = self.is_override_fresh = False
             self.era |= self.old_era
@@ -239,20 +241,20 @@ class Truth:
         return wrong
 
     def lose_collection(self, collection: str, durable: Held) -> None:
-        """Applies the loss of a clean person's collection on local, which leaves durable's copy."""
+        """Applies the loss of a collection on local: durable's copy remains. Nothing is dirty."""
         for key in self._keys(collection):
             self.items[key] = {key in durable.items}
 
     # --- checks
 
     def is_surely_entitled(self, now: float) -> bool:
-        """Returns whether all possible values entitle the person for another second."""
+        """Returns whether the person is entitled for another second by all possible values."""
         return all(each.is_entitled(now + 1) for each in self.entitlements) or all(
             each is not None and each.is_entitled(now + 1) for each in self.overrides
         )
 
     def wrong_in_read(self, collection: str, items: Iterable[str]) -> list[str]:
-        """Returns the violations in the items of a read."""
+        """Returns the violations in the items that a read returned."""
         shown = set(items)
         return [
             f"{key}: read {key[1] in shown}, may be {sorted(self.items[key])}"
@@ -261,7 +263,7 @@ class Truth:
         ]
 
     def wrong_at_end(self, local: Held, durable: Held, now: float) -> list[str]:
-        """Returns the violations after all faults, when both servers are at rest."""
+        """Returns the violations after all faults, when all changes have been sent."""
         wrong = [
             f"{key}: {key in local.items}, may be {sorted(values)}"
             for key, values in self.items.items()

@@ -1,4 +1,4 @@
-"""Two servers and several replicas of the service, with a proxy on each connection."""
+"""The processes of a run: two servers, and replicas that reach these through proxies."""
 
 import asyncio
 import json
@@ -31,12 +31,12 @@ from tests.support.sync import OwnServer
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Path(__file__).with_name("service.py")
 SOURCE_VARIABLE = "SPONSORSYNC_MODEL_SOURCE"
-"""A folder that goes first on the replicas' PYTHONPATH: to test that a broken guard is found."""
+"""A folder that replicas import first, to check that the test notices a broken guard in it."""
 
 SPONSORABLE = "maintainer"
 COLLECTIONS = ("mnodes", "snodes")
 
-# Apart from the ports of other tests: they must not take over the port of a server that is down.
+# Other tests use other ports, so that none takes over the port of a server that is down.
 _FIRST_PORT = 20_000
 _PORTS = 10_000
 _ANSWER_S = 40.0
@@ -46,16 +46,16 @@ _MAY_NOT_RESTORE = "default on nopass ~* &* +@all -restore"
 
 
 class LostAnswerError(Exception):
-    """The operation may have happened or not."""
+    """The replica was killed before its answer, so the operation may have happened or not."""
 
 
 class BrokenReplicaError(Exception):
-    """A replica ended by itself, or did not answer for very long."""
+    """A replica ended without being killed, or did not answer for very long."""
 
 
 @dataclass
 class Server(OwnServer):
-    """One Valkey; without the permission to RESTORE, parts travel as values."""
+    """A Valkey; if it may not RESTORE, data are sent to it as values instead of dumps."""
 
     may_restore: bool = True
 
@@ -68,10 +68,10 @@ class Server(OwnServer):
 
 @dataclass
 class GearsServer(Server):
-    """A local Redis with RedisGears: the test host, or the real engine if it has a command.
+    """A local Redis with RedisGears: the test host, or a real one if REAL_COMMAND is set.
 
     Attributes:
-        environment: The environment of the scripts.
+        environment: The environment variables of the scripts.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class GearsServer(Server):
 
     @property
     def is_running(self) -> bool:
-        """Whether it has a process, which may be stopped."""
+        """Whether there is a process; it may be stopped by SIGSTOP."""
         return self._process is not None
 
     async def start(self, **_: str) -> None:
@@ -100,7 +100,7 @@ class GearsServer(Server):
         self._process = process
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Ends the process by SIGKILL."""
         if self._process is not None:
             await self._process.kill()
         self._process, self.is_stopped = None, False
@@ -122,7 +122,7 @@ class GearsServer(Server):
 
 @dataclass
 class Replica:
-    """One replica of the service across its restarts, with its two proxies to the servers."""
+    """A replica of the service that may be restarted, with its proxies to the two servers."""
 
     number: int
     log: Path
@@ -138,11 +138,11 @@ class Replica:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has a process; a stopped one answers later."""
+        """Whether there is a process; if it is stopped by SIGSTOP, it answers later."""
         return self._process is not None
 
     async def start(self) -> None:
-        """Starts a process, unless it has one, and waits until it accepts operations."""
+        """Starts a process unless there is one, and waits until it accepts operations."""
         if self._process is not None:
             return
         source = os.environ.get(SOURCE_VARIABLE)
@@ -175,11 +175,11 @@ class Replica:
             raise BrokenReplicaError(f"replica {self.number} does not start") from error
 
     async def call(self, operation: dict[str, Any]) -> dict[str, Any]:
-        """Performs an operation.
+        """Performs an operation; returns the answer.
 
         Raises:
             LostAnswerError: The process was killed before its answer.
-            BrokenReplicaError: It does not answer.
+            BrokenReplicaError: The replica does not answer.
         """
         if self._process is None:
             raise LostAnswerError
@@ -197,7 +197,7 @@ class Replica:
             self._waiting.pop(number, None)
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Ends the process by SIGKILL."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -210,13 +210,13 @@ class Replica:
             await self._reader
 
     def stop(self) -> None:
-        """SIGSTOP, at any point of its code."""
+        """Stops the process by SIGSTOP, wherever it is in its code."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
             self.is_stopped = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Continues the process by SIGCONT."""
         if self._process is not None and self.is_stopped:
             self._process.send_signal(signal.SIGCONT)
         self.is_stopped = False
@@ -245,10 +245,10 @@ class Replica:
 
 @dataclass
 class World:
-    """The servers, the replicas, and clients that read the data.
+    """The servers, the replicas, and direct clients of the servers.
 
     Attributes:
-        history: The events so far, shown after a failure.
+        history: The events so far, which are shown after a failure.
     """
 
     local: Server
@@ -270,10 +270,10 @@ class World:
         )
 
     async def wait_until_nothing_is_held(self) -> None:
-        """Waits until no earlier write with a lost answer can still happen."""
-        while self._is_anything_held:  # noqa: ASYNC110 - several short causes
+        """Waits until no earlier write without an answer can still be applied."""
+        while self._is_anything_held:  # noqa: ASYNC110 - several objects change it
             await asyncio.sleep(0.02)
-        # Bytes that have left the proxy are in the server's socket.
+        # The server may not yet have read bytes that the proxy has sent.
         await asyncio.sleep(0.15)
 
     def choose_replica(self, rng: random.Random) -> Replica | None:

@@ -1,4 +1,4 @@
-"""The guards of guards.toml, which `make mutants` takes out one at a time in a copy."""
+"""The guards of guards.toml: safety checks that `make mutants` removes one at a time in a copy."""
 
 import tomllib
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """One guard; guards.toml explains the fields. `path` begins at the project's root."""
+    """One guard; guards.toml explains the fields. `path` is relative to the project's root."""
 
     name: str
     path: str
@@ -16,10 +16,10 @@ class Guard:
     tests: tuple[str, ...]
 
     def take_out(self, text: str) -> str:
-        """Returns the file's text without the guard.
+        """Returns the text of the file without the guard.
 
         Raises:
-            ValueError: The guard's code does not stand there exactly once.
+            ValueError: The text does not contain the guard's code exactly once.
         """
         if text.count(self.code) != 1:
             raise ValueError(f"{self.path} has {text.count(self.code)} times: {self.code}")

@@ -1,8 +1,8 @@
-"""Break each guard in a copy of the project and report whether a test notices.
+"""Remove each guard in a copy of the project, and report whether a test fails.
 
     python -m tests.mutants.run [--only NAME] [--jobs 2]
 
-The exit status is 0 only if every broken guard made a test fail.
+The exit status is 0 only if a test failed for every guard.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _TESTS_FAILED = 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for one guard; `detail` names the test that noticed, or tells what happened."""
+    """The result for one guard; `detail` names the test that failed, or says why none did."""
 
     guard: Guard
     is_noticed: bool
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def run_without(guard: Guard, copy: Path) -> Outcome:
-    """Breaks one guard in a copy, runs its tests there, and restores it."""
+    """Removes one guard in a copy, runs its tests there, and restores the file."""
     path = copy / guard.path
     text = path.read_text(encoding="utf-8")
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""A local store whose connections a test can count, cut and stall."""
+"""Fixture: a store whose round trips a test can count, and whose connections it can cut."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from tests.support.proxy import TcpProxy, run_proxy
 
 
 class ProxiedStore(NamedTuple):
-    """A store and the proxy between it and local."""
+    """A store, and the proxy between it and the local Redis."""
 
     store: RedisStore
     proxy: TcpProxy
@@ -21,7 +21,7 @@ class ProxiedStore(NamedTuple):
 
 @pytest.fixture
 async def proxied(local_server: EmbeddedValkey, local: Redis) -> AsyncIterator[ProxiedStore]:
-    """A store behind a proxy, on an empty local, that waits only shortly for a reply."""
+    """A store with a short time-out, connected through a proxy to an empty local Redis."""
     assert await local.ping()
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")

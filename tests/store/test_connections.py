@@ -23,7 +23,7 @@ from tests.support.tls import make_certificate, run_tls
 async def _open_durable(
     monkeypatch: pytest.MonkeyPatch, **redisent: str
 ) -> AsyncIterator[RedisStore]:
-    """Yields a store of the durable Redis that REDISENT_* name."""
+    """Yields a store for the durable Redis that these variables REDISENT_* name."""
     with monkeypatch.context() as patch:
         for name, value in redisent.items():
             patch.setenv(f"REDISENT_{name}", value)
@@ -37,7 +37,7 @@ async def _open_durable(
 async def test_durable_is_reached_over_tls_with_a_private_authority(
     tmp_path: Path, durable_server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without that authority its certificate is refused."""
+    """Unless the setting names the authority, the certificate is refused."""
     certificate = make_certificate(tmp_path)
     async with run_tls(durable_server.port, certificate) as port:
         address = {"HOST": "127.0.0.1", "PORT": str(port), "TLS": "true"}
@@ -75,12 +75,12 @@ async def test_durable_is_reached_with_a_user_and_a_password(
     ],
 )
 def test_a_server_without_a_run_id_can_be_used(reply: Reply, run_id: str) -> None:
-    """A proxy in front of a managed database may leave it out."""
+    """A proxy in front of a managed database may omit the run id from INFO."""
     assert parse_info(reply, "run_id") == run_id
 
 
 async def test_a_cluster_is_refused_at_startup(tmp_path: Path, run_service: RunService) -> None:
-    """The scripts use keys of any slot, which a cluster refuses."""
+    """Our scripts use keys of several hash slots, which a cluster refuses."""
     async with run_valkey(
         tmp_path, name="cluster", extra_config={"cluster-enabled": "yes", "appendonly": "no"}
     ) as server:
@@ -90,7 +90,7 @@ async def test_a_cluster_is_refused_at_startup(tmp_path: Path, run_service: RunS
 
 
 async def test_a_full_pool_makes_callers_wait(local_server: EmbeddedValkey) -> None:
-    """redis-py's default pool would raise at once."""
+    """redis-py's default pool would raise instead."""
     store = create_store(SecretStr(local_server.url), name="local", pool_size=2)
 
     replies = await asyncio.gather(*(store.run("ECHO", number) for number in range(50)))

@@ -1,4 +1,4 @@
-"""Locks that replicas share: one holder at a time, until it releases the lock or it expires."""
+"""Locks that replicas share: each has one holder, until it is released or expires."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ TTL_MS = 60_000
 
 
 async def test_a_lock_has_one_holder_at_a_time(local_store: RedisStore, local: Redis) -> None:
-    """A second one gets None at once, and the lock after the first holder."""
+    """Another caller gets None at once, and gets the lock after the release."""
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as first:
         ttl_ms = await local.pttl(KEY)
         async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as second:
@@ -31,7 +31,7 @@ async def test_a_lock_has_one_holder_at_a_time(local_store: RedisStore, local: R
 
 
 async def test_waiting_takes_a_lock_that_expires(local_store: RedisStore, local: Redis) -> None:
-    """A holder that died blocks the others for the lifetime only."""
+    """A holder that died blocks others only until the lock expires."""
     await local.set(KEY, "of-another", px=200)
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS, wait_s=5.0) as lock:
         token = await local.get(KEY)
@@ -41,7 +41,7 @@ async def test_waiting_takes_a_lock_that_expires(local_store: RedisStore, local:
 
 
 async def test_extending_restarts_the_lifetime(local_store: RedisStore, local: Redis) -> None:
-    """Work may take longer than the lifetime, also after a restart that dropped all scripts."""
+    """Work may take longer than the lifetime; extending works also after SCRIPT FLUSH."""
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as lock:
         assert lock is not None
         await local.pexpire(KEY, 1000)
@@ -57,7 +57,7 @@ async def test_extending_restarts_the_lifetime(local_store: RedisStore, local: R
 async def test_a_lost_lock_stays_with_its_new_holder(
     local_store: RedisStore, local: Redis, holder: str | None
 ) -> None:
-    """It is neither extended nor released, and releasing it is no error."""
+    """The former holder can neither extend nor release the lock; trying it raises no error."""
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as lock:
         assert lock is not None
         await local.delete(KEY)
@@ -73,7 +73,7 @@ async def test_a_lost_lock_stays_with_its_new_holder(
 async def test_an_error_of_the_holder_releases_the_lock(
     local_store: RedisStore, local: Redis
 ) -> None:
-    """Others need not wait for the lifetime."""
+    """Others need not wait until the lock expires."""
     with pytest.raises(ZeroDivisionError):
         async with hold_lock(local_store, KEY, ttl_ms=TTL_MS):
             raise ZeroDivisionError
@@ -84,7 +84,7 @@ async def test_an_error_of_the_holder_releases_the_lock(
 async def test_cancelling_the_holder_releases_the_lock(
     local_store: RedisStore, local: Redis
 ) -> None:
-    """The service may end while it works."""
+    """The service may be stopped while a task holds the lock."""
     is_held = asyncio.Event()
 
     async def work() -> None:
@@ -101,7 +101,7 @@ async def test_cancelling_the_holder_releases_the_lock(
 
 
 async def test_an_outage_raises_an_error_of_ours(proxied: ProxiedStore) -> None:
-    """Taking and extending raise; releasing leaves the lock to expire."""
+    """Acquiring and extending raise; a release is skipped, and the lock expires."""
     async with hold_lock(proxied.store, KEY, ttl_ms=TTL_MS) as lock:
         assert lock is not None
         proxied.proxy.cut()

@@ -1,4 +1,7 @@
-"""Script batching: scripts of one turn share a round trip, and fail one by one."""
+"""Script batching: scripts called in one event-loop iteration share a round trip.
+
+A script that fails raises only for its own caller.
+"""
 
 import asyncio
 from typing import cast
@@ -31,7 +34,7 @@ async def test_scripts_of_one_turn_take_one_round_trip(local: Redis, proxied: Pr
 async def test_a_script_that_the_server_does_not_know_is_loaded_for_all_callers(
     local: Redis, local_store: RedisStore
 ) -> None:
-    """After a restart all callers come at once."""
+    """After a restart the server has lost all scripts; each caller of the batch gets a reply."""
     batching = ScriptBatching(local_store)
     await local.script_flush()
 
@@ -41,10 +44,10 @@ async def test_a_script_that_the_server_does_not_know_is_loaded_for_all_callers(
 
 
 async def test_cancelling_a_caller_does_not_cancel_the_others(local_store: RedisStore) -> None:
-    """A browser that goes away must not fail other requests, also if it came first."""
+    """A request that is cancelled must not fail others, even if it was the first of the batch."""
     batching = ScriptBatching(local_store)
     tasks = [asyncio.create_task(_call(batching, number)) for number in range(3)]
-    await asyncio.sleep(0)  # all have called, and nothing has been sent
+    await asyncio.sleep(0)  # all have called; nothing has been sent yet
 
     tasks[0].cancel()
     tasks[2].cancel()
@@ -58,7 +61,7 @@ async def test_cancelling_a_caller_does_not_cancel_the_others(local_store: Redis
 async def test_an_error_of_one_call_does_not_fail_the_others(
     local: Redis, local_store: RedisStore
 ) -> None:
-    """One person's wrong-type key concerns nobody else."""
+    """A wrong-type key of one person must not fail the requests of others."""
     await local.set(keys.user_details(1), "of another program")
     batching = ScriptBatching(local_store)
 
@@ -72,7 +75,7 @@ async def test_an_error_of_one_call_does_not_fail_the_others(
 
 
 async def test_an_outage_fails_all_callers_of_a_turn_only(proxied: ProxiedStore) -> None:
-    """The next turn tries again."""
+    """Calls in the next event-loop iteration are sent again."""
     batching = ScriptBatching(proxied.store)
     proxied.proxy.cut()
     failed = await asyncio.gather(
@@ -87,7 +90,7 @@ async def test_an_outage_fails_all_callers_of_a_turn_only(proxied: ProxiedStore)
 
 
 async def test_a_batch_waits_for_a_reply_as_long_as_the_store(proxied: ProxiedStore) -> None:
-    """The store's time-out holds for all callers."""
+    """The store's time-out applies to the batch, and fails all callers."""
     batching = ScriptBatching(proxied.store)
     await _call(batching, 0)
     proxied.proxy.stall()
@@ -101,5 +104,5 @@ async def _call(batching: ScriptBatching, person_id: int) -> Reply:
 
 
 def _unknown(person_id: int) -> Reply:
-    """The reply about a person without stored data."""
+    """Returns the reply about a person without stored data."""
     return [b"ok", b"%d" % person_id, b"", []]

@@ -1,4 +1,4 @@
-"""Lua scripts: each head lists what its file uses, and an assembled text has no more."""
+"""Lua scripts: the head of a file lists the includes and keys that it uses, and no others."""
 
 import re
 from importlib import resources
@@ -20,7 +20,7 @@ ON_BOTH = {
     *("ENTITLEMENT_ENDS", "META", "PEOPLE", "PREFERENCES", "SPONSORS", "SPONSORSHIP"),
     *("USER_DETAILS", "USER_DETAILS_JSON"),
 }
-"""Keys that both servers have and that scripts of either folder use."""
+"""Names of keys that both servers have, so scripts of both folders may use them."""
 
 of_each_script = pytest.mark.parametrize(
     "path", [path for paths in SCRIPTS.values() for path in paths], ids=lambda path: path.stem
@@ -38,7 +38,7 @@ def _write(folder: Path, **texts: str) -> Path:
 
 @pytest.mark.parametrize("path", sorted(LUA.glob("*/*.lua")), ids=lambda path: path.stem)
 def test_a_head_lists_what_the_file_uses(path: Path) -> None:
-    """A server refuses an undefined name only when it runs the line."""
+    """Redis notices an undefined name only when it runs the line."""
     assert find_faults(read_lua(path), DEFINED) == []
 
 
@@ -55,7 +55,7 @@ def test_a_head_lists_what_the_file_uses(path: Path) -> None:
     ],
 )
 def test_a_wrong_head_is_a_fault(file: LuaFile, fault: str) -> None:
-    """The check above finds each kind of difference."""
+    """`find_faults` finds each kind of difference between head and code."""
     assert fault in find_faults(file, {"exists": {"exists"}})
 
 
@@ -70,13 +70,13 @@ def test_a_wrong_head_is_a_fault(file: LuaFile, fault: str) -> None:
     ],
 )
 def test_a_local_name_needs_no_include(text: str) -> None:
-    """A variable, a parameter, a field or a word in a string does not use an include."""
+    """A variable, parameter, field or text with the name of an include does not use it."""
     assert find_faults(LuaFile((), (), text), {"exists": {"exists"}}) == []
 
 
 @of_each_script
 def test_a_script_includes_nothing_unused(path: Path) -> None:
-    """A server creates each function at each call, used or not."""
+    """At each call Redis creates every function of a script, also unused ones."""
     code = without_comments(load_script(path.stem))
     included = {name for each in DEFINED.values() for name in each}
 
@@ -86,7 +86,7 @@ def test_a_script_includes_nothing_unused(path: Path) -> None:
 
 @of_each_script
 def test_a_script_documents_arguments_and_replies(path: Path) -> None:
-    """Its callers are in Python."""
+    """The callers are in Python, so a reader of either file needs this comment."""
     head = path.read_text(encoding="utf-8").split("\n\n")[0]
 
     assert re.search(r"^-- ARGV  ", head, re.MULTILINE)
@@ -94,7 +94,7 @@ def test_a_script_documents_arguments_and_replies(path: Path) -> None:
 
 
 def test_every_name_is_unique() -> None:
-    """Callers name a script without its folder; includes share one scope."""
+    """Callers name a script without its folder; names of includes are in one scope."""
     scripts = [path.stem for paths in SCRIPTS.values() for path in paths]
     defined = [name for file in INCLUDES.values() for name in find_definitions(file.text)]
 
@@ -110,7 +110,7 @@ def test_every_include_is_included() -> None:
 
 
 def test_scripts_use_keys_of_their_folders_server() -> None:
-    """A script in the wrong folder uses keys of the other server."""
+    """A script in the wrong folder would use keys of the other server."""
     used = {
         place: {
             name
@@ -124,7 +124,7 @@ def test_scripts_use_keys_of_their_folders_server() -> None:
 
 
 def test_an_include_stands_once_and_before_its_users(tmp_path: Path) -> None:
-    """In Lua a local name is known only below its definition."""
+    """In Lua a local name can be used only below its definition."""
     folder = _write(
         tmp_path,
         include__base="local function base() end\n",
@@ -146,7 +146,7 @@ def test_an_include_stands_once_and_before_its_users(tmp_path: Path) -> None:
 
 
 def test_joined_pieces_are_the_script() -> None:
-    """Bundles for RedisGears contain equal pieces of several scripts once."""
+    """Bundles for RedisGears contain a piece that several scripts share only once."""
     assert "\n".join(load_pieces("merge")) == load_script("merge")
     assert set(load_pieces("merge")) & set(load_pieces("apply"))
 
@@ -163,7 +163,7 @@ def test_an_unknown_script_is_refused() -> None:
         ("@include no_such", FileNotFoundError, r"no_such\.lua"),
         ("@include one", ValueError, "one -> two -> one"),
         ("@keys NO_SUCH", ValueError, "NO_SUCH"),
-        # Lua gets the names of keys and numbers, and nothing else of keys.py.
+        # Of keys.py, Lua may use only the names of keys and the numbers.
         ("@keys OUTBOX_GROUP", ValueError, "OUTBOX_GROUP"),
         ("@keys meta", ValueError, "meta"),
     ],

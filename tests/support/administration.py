@@ -1,4 +1,4 @@
-"""Calls of the administration, and the people that they are about."""
+"""Calls of the administrator's routes, and the simulated people that the tests use."""
 
 import json
 from collections.abc import AsyncIterator
@@ -32,27 +32,27 @@ async def run_admin(
 
 
 async def put_override(admin: Browser, who: object, **more: object) -> httpx.Response:
-    """Grants an entitlement."""
+    """Puts an override, which entitles a person; returns the answer."""
     return await admin.put(
         f"/admin/overrides/{who}",
-        content=json.dumps({**OVERRIDE, **more}),  # as ASCII, so that anything can be sent
+        content=json.dumps({**OVERRIDE, **more}),  # escaped as ASCII, so that any text can be sent
         headers={"Content-Type": "application/json"},
     )
 
 
 async def delete_override(admin: Browser, who: object) -> httpx.Response:
-    """Revokes a granted entitlement."""
+    """Deletes an override; returns the answer."""
     return await admin.delete(f"/admin/overrides/{who}", params={"actor": "an-operator"})
 
 
 async def list_sponsors(admin: Browser) -> dict[int, dict[str, Any]]:
-    """Returns the entitled people by number."""
+    """Returns the entitled people by their ids."""
     answer = await admin.get("/admin/sponsors", params={"limit": 1000})
     return {each["id"]: each for each in answer.json()["sponsors"]}
 
 
 async def wait_for_job(admin: Browser, path: str) -> dict[str, Any]:
-    """Returns the state of a job once it has ended."""
+    """Waits until a job has ended; returns its state."""
     state: dict[str, Any] = {}
 
     async def has_ended() -> bool:
@@ -64,7 +64,7 @@ async def wait_for_job(admin: Browser, path: str) -> dict[str, Any]:
 
 
 async def reconcile(admin: Browser) -> None:
-    """Compares with GitHub, completely."""
+    """Runs a complete reconcile, and checks that it succeeded."""
     await admin.post("/admin/reconcile")
     state = await wait_for_job(admin, "/admin/reconcile")
     assert (state["status"], state["summary"]["reason"]) == ("done", None), state

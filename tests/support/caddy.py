@@ -1,4 +1,4 @@
-"""A real Caddy in front of the service, with the recipe of docs/forward-auth.md."""
+"""Runs a real Caddy in front of the service, with the configuration of docs/forward-auth.md."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ _FRAME = """\
 async def run_caddy(
     folder: Path, *, port: int, service_port: int, answer: str
 ) -> AsyncIterator[None]:
-    """Runs Caddy with the recipe until the context ends; it serves a text for all files."""
+    """Runs Caddy with the documented configuration; it answers a text in place of all files."""
     assert CADDY is not None
     config = folder / "Caddyfile"
     recipe = read_recipe(

@@ -1,4 +1,4 @@
-"""The command `sponsorsync` as its users run it: a process of its own."""
+"""Runs the command `sponsorsync` as its users do, in its own process."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ async def start_command(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Starts the command with the settings of a service, and with `environment`."""
+    """Starts the command with settings for both servers, and with `environment`."""
     settings = {
         "SPONSORSYNC_REDIS_URL": local_url,
         "SPONSORSYNC_DURABLE_URL": durable_url,
@@ -30,7 +30,7 @@ async def start_command(
 async def start(
     folder: Path, *arguments: str, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
-    """Starts the command in a folder, with `environment` but without this process's settings."""
+    """Starts the command in a folder, with `environment` in place of this process's settings."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -57,7 +57,7 @@ async def run_command(
     environment: Mapping[str, str] | None = None,
     stdin: str = "",
 ) -> tuple[int, str, str]:
-    """Runs the command; returns its status, standard output and standard error."""
+    """Runs the command; returns its exit status, standard output and standard error."""
     process = await start_command(
         folder, local_url, durable_url, *arguments, environment=environment
     )

@@ -1,10 +1,10 @@
-"""The whole content of a Redis as one text, to search in."""
+"""The whole content of a Redis as one text, in which a test can search."""
 
 from redis.asyncio import Redis
 
 
 async def read_everything(redis: Redis) -> str:
-    """Returns all keys with their values; not from DUMP, which may compress them."""
+    """Returns all keys and values as text; does not use DUMP, which may compress values."""
     found: dict[str | bytes, object] = {}
     for key in await redis.keys("*"):
         kind = await redis.type(key)

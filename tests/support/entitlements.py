@@ -1,4 +1,4 @@
-"""Sponsorships and facts of every kind, all at one moment."""
+"""Sponsorships and entitlement facts of every kind, all relative to the moment NOW."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

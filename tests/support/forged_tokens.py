@@ -1,4 +1,4 @@
-"""Forged tokens, with headers and claims that no library writes."""
+"""Forged tokens, with headers and claims that no library would write."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ _VALUES = st.recursive(
 
 
 def encode_part(content: object) -> str:
-    """Returns `content` as a part of a token."""
+    """Returns `content` as JSON in the encoding of a token's part."""
     return encode(json.dumps(content).encode())
 
 
@@ -54,7 +54,7 @@ def forged_tokens() -> st.SearchStrategy[tuple[str, str, bool]]:
 
 
 def forge(key: ECKey, header: str, claims: str, has_kid: bool) -> str:
-    """Returns a token that `key` signs, with any content, with or without the key's id."""
+    """Returns a token signed by `key`, with any header and claims, with or without the key's id."""
     if has_kid and header.startswith("{"):
         header = json.dumps({**json.loads(header), "kid": key.thumbprint()})
     body = f"{encode(header.encode())}.{encode(claims.encode())}"
@@ -63,5 +63,5 @@ def forge(key: ECKey, header: str, claims: str, has_kid: bool) -> str:
 
 
 def encode(data: bytes) -> str:
-    """Returns bytes in the encoding of a token (RFC 7515, 2)."""
+    """Returns bytes in base64url without padding, the encoding of tokens (RFC 7515, 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

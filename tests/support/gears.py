@@ -1,4 +1,4 @@
-"""Minimal scripts in place of the shipped ones."""
+"""Minimal RedisGears scripts that replace the shipped ones in tests."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ RUNS_NOTHING = '"""Neither runs nor registers."""\nCONFIG = {}\n'
 
 
 def write_scripts(folder: Path, **texts: str) -> Path:
-    """Writes a complete set of scripts into a new folder; `texts` replaces some, by name."""
+    """Writes a complete set of scripts into a folder; `texts` has other texts for some names."""
     folder.mkdir(exist_ok=True)
     (folder / "requirements.txt").write_text(f"{REQUIREMENT}\n")
     for template, names in ((_REGISTERS, REGISTERING), (_RUNS, BATCH)):
@@ -58,17 +58,17 @@ def write_scripts(folder: Path, **texts: str) -> Path:
 
 
 def registering_script(name: str, *, more: str = "") -> str:
-    """Returns the text of a registering script that ends with `more`."""
+    """Returns the text of a script that registers a callback; the text ends with `more`."""
     return _REGISTERS.format(name=name) + more
 
 
 def failing_batch_script(error: str) -> str:
-    """Returns the text of a batch script that copies nothing and reports an error."""
+    """Returns the text of a batch script that only reports counts with an error."""
     return _RUNS.format(name="none").replace(
         '"failed": 0, "errors": []', f'"failed": 1, "errors": ["{error}"]'
     )
 
 
 def load_registering(folder: Path, **texts: str) -> tuple[GearsScript, ...]:
-    """Writes a set of scripts and returns the registering ones, configured."""
+    """Writes a set of scripts; loads those that register callbacks, with a configuration."""
     return load_scripts(REGISTERING, CONFIG, folder=write_scripts(folder, **texts))

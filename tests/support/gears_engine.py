@@ -1,4 +1,4 @@
-"""A Redis with RedisGears: the test host, or a real one."""
+"""Access to a Redis with RedisGears, which is the test host or a real one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,13 +15,13 @@ from tests.support.waiting import until
 
 @dataclass
 class Gears:
-    """A Redis with the engine.
+    """A Redis with RedisGears.
 
     Attributes:
-        url: Its address.
-        client: Speaks RESP3, the default of redis-py, and returns bytes; `run` returns replies as
-            they are in the protocol.
-        durable: The server at `durable_url`, which the environment of scripts names.
+        url: The address of the Redis.
+        client: A client in RESP3, redis-py's default, that returns bytes. `run` uses another one,
+            which does not convert replies.
+        durable: A client of the server at `durable_url`, which the scripts' environment names.
     """
 
     url: str
@@ -33,15 +33,15 @@ class Gears:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is the engine itself."""
+        """Whether this is a real RedisGears and not the test host."""
         return self._host is None
 
     async def run(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - a reply
-        """Runs a command and returns the reply."""
+        """Runs a command; returns the reply without conversion."""
         return await self._plain.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
 
     async def upload(self, script: str, *options: str) -> Any:  # noqa: ANN401 - a reply
-        """Uploads a script and returns the reply."""
+        """Uploads a script; returns the reply."""
         return await self.run("RG.PYEXECUTE", script, *options)
 
     async def registrations(self) -> list[dict[str, Any]]:
@@ -60,9 +60,9 @@ class Gears:
         return {entry["ID"].decode(): entry for entry in entries}
 
     async def restart(self, *, kill: bool = True) -> None:
-        """Ends its process, by SIGKILL or SIGTERM, and starts it again on its files.
+        """Ends the server's process, by SIGKILL or SIGTERM, and starts it again on its files.
 
-        A real engine does both itself; a test that needs this uses `own_gears`.
+        A real server restarts itself by DEBUG; the fixture `own_gears` checks that it may.
         """
         if self._host is None:
             with suppress(RedisConnectionError):
@@ -91,16 +91,16 @@ class Gears:
             for registration in await self.run("RG.DUMPREGISTRATIONS"):
                 together.execute_command("RG.UNREGISTER", registration[1])
             await together.execute()
-        await self.client.flushall()  # ends callbacks that wait for a missing key
+        await self.client.flushall()  # this ends callbacks that wait until a key is missing
         await until(self._has_no_execution)
         await until(self._has_no_session)
         await self.client.flushall()
         await self.durable.flushall()
 
     async def forget_history(self) -> None:
-        """Rewrites the append-only file, so that it has only present registrations.
+        """Rewrites the append-only file, so that it contains only the present registrations.
 
-        A real engine that loads ended registrations of streams keeps their sessions.
+        Otherwise a real engine that restarts keeps the sessions of ended stream registrations.
         """
 
         async def is_rewritten() -> bool:
@@ -124,5 +124,5 @@ class Gears:
 
 
 def as_dict(flat: list[Any]) -> dict[str, Any]:
-    """Returns the engine's flat list as a dict."""
+    """Returns a flat list of names and values as a dict."""
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -1,4 +1,4 @@
-"""GitHub's answers from its documentation, and their parsers."""
+"""Answers of GitHub from its documentation, and functions that vary and parse them."""
 
 import json
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
 
-# From GitHub's documentation, shortened to the fields that we read and a few more.
+# From GitHub's documentation; only the fields that we read, and a few others.
 USER: dict[str, Json] = {
     "login": "octocat",
     "id": 1,
@@ -73,7 +73,7 @@ SAML: dict[str, Json] = {**FORBIDDEN, "extensions": {"saml_failure": True}}
 
 
 def answer_with(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
-    """Returns an answer with these sponsorships of the viewer."""
+    """Returns an answer with these sponsorships, which the viewer gives."""
     connection: Json = {"pageInfo": page, "nodes": list(nodes)}
     return {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}, **more}
 

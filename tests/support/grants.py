@@ -1,4 +1,4 @@
-"""Grants and facts on a pair of servers, and the means to change them."""
+"""Grants and facts for tests, and a class that saves and loads them on a pair of servers."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ ORG_ENTITLEMENT = keys.sponsorship(SPONSORABLE, ORG)
 
 @dataclass
 class Desk:
-    """Changes entitlements of a pair without a login."""
+    """Changes and loads entitlements on a pair of servers, without logins."""
 
     pair: Pair
 
@@ -85,10 +85,10 @@ class Desk:
 
     @property
     def overrides(self) -> Overrides:
-        """The actions of an administrator."""
+        """The use case of an administrator's overrides."""
         return Overrides(
             self.entitlements,
-            cast("GitHubClient", None),  # it is asked for logins only
+            cast("GitHubClient", None),  # only lookups by login use it
             token=None,
             policy=POLICY,
             clock=lambda: datetime.now(UTC),
@@ -96,7 +96,7 @@ class Desk:
 
     @property
     def members(self) -> OrganizationMembers:
-        """The members of organizations."""
+        """The use case of organizations' members."""
         policy = replace(POLICY, entitles_members=True)
         organizations = OrganizationStore(self.pair.local_store)
         return OrganizationMembers(
@@ -104,27 +104,27 @@ class Desk:
         )
 
     async def find_patron(self, account_id: str) -> int | None:
-        """Returns the person who linked an account of Patreon."""
+        """Returns the id of the person who linked a Patreon account."""
         linked_accounts = LinkedAccountStore(self.pair.local_store)
         return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, account_id)
 
     async def save(
         self, facts: EntitlementFacts, person_id: int = PERSON, *, by: str = "test"
     ) -> None:
-        """Saves facts in the place of the stored ones."""
+        """Replaces a person's stored facts."""
         await self.entitlements.change(SPONSORABLE, person_id, lambda _: facts, by=by)
 
     async def save_grants(self, *grants: Grant, person_id: int = PERSON) -> None:
-        """Saves grants of a person who is no sponsor."""
+        """Replaces a person's facts by grants without a sponsorship."""
         await self.save(replace(NO_SPONSOR, grants=grants), person_id)
 
     async def save_member(self) -> None:
-        """Saves an organization that sponsors, and its member."""
+        """Saves an organization that sponsors, and a person who is its member."""
         await self.save(SPONSOR, ORG)
         await self.save_grants(MEMBERSHIP)
 
     async def apply_webhook(self, facts: EntitlementFacts, person_id: int = PERSON) -> None:
-        """Saves facts from GitHub as a webhook does: stored grants stay."""
+        """Saves facts from GitHub and keeps stored grants, as a webhook does."""
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
             return replace(facts, grants=stored.grants if stored else ())
@@ -142,11 +142,11 @@ class Desk:
         return facts
 
     async def load(self, person_id: int = PERSON) -> EntitlementFacts | None:
-        """Returns the facts."""
+        """Returns a person's facts on local, fetched from durable if necessary."""
         return (await self.entitlements.load(SPONSORABLE, [person_id]))[person_id].facts
 
     async def load_facts(self, person_id: int = PERSON) -> EntitlementFacts:
-        """Returns the facts, which have to be there."""
+        """Returns a person's facts; fails if there are none."""
         facts = await self.load(person_id)
         assert facts is not None
         return facts
@@ -170,28 +170,28 @@ class Desk:
         return {grant.source for grant in facts.grants} if facts else set()
 
     async def load_audit(self) -> list[tuple[str, str]]:
-        """Returns the events and their causes, the oldest first."""
+        """Returns the kind and the cause of each entry of the audit trail, the oldest first."""
         entries = await AuditTrail(self.pair.local_store).load(before=None, limit=BATCH)
         return [(entry.what, entry.by) for entry in reversed(entries)]
 
     async def load_changed_organizations(self) -> set[str]:
-        """Returns the organizations, or members, that wait to be recomputed."""
+        """Returns the fields of organizations and members that wait to be recomputed."""
         return {str(field) for field in await self.pair.local.hkeys(keys.ORGANIZATIONS)}
 
     async def lose_local(self, facts: EntitlementFacts) -> None:
-        """Leaves facts on durable alone, and cuts the connection to it."""
+        """Saves facts that afterwards only durable has, and cuts the connection to durable."""
         await self.save(facts)
         await self.pair.relay()
         await self.pair.local.flushall()
         self.pair.cut()
 
     async def load_when_back(self) -> EntitlementFacts:
-        """Returns the facts as soon as durable can be asked again."""
+        """Waits until durable answers again; returns the facts."""
         await until(self.load)
         return await self.load_facts()
 
     async def are_equal(self) -> bool:
-        """Returns whether both servers have the same hash, and indexes that agree with it."""
+        """Returns whether both servers have the same entitlement, and matching indexes."""
         local, durable = self.pair.local, self.pair.durable
         return bool(
             await local.hgetall(ENTITLEMENT) == await durable.hgetall(ENTITLEMENT)
@@ -202,7 +202,7 @@ class Desk:
 
 
 def belong_to(*organizations: int, is_complete: bool = True) -> Memberships:
-    """Returns memberships in organizations whose sponsorships are private."""
+    """Returns memberships in organizations whose sponsorships GitHub does not show."""
     return Memberships(
         [Membership(number, f"org-{number}", ()) for number in organizations],
         is_complete=is_complete,
@@ -210,7 +210,7 @@ def belong_to(*organizations: int, is_complete: bool = True) -> Memberships:
 
 
 async def load_facts_on(client: Redis) -> EntitlementFacts:
-    """Returns a server's facts, with the grants parsed: their text may differ."""
+    """Returns the parsed facts on a server; equal grants may be stored as different JSON."""
     fields = await client.hgetall(ENTITLEMENT)
     raw = {str(name).encode(): str(value).encode() for name, value in fields.items()}
     facts = parse_entitlement_facts(SPONSORABLE, raw)
@@ -219,13 +219,13 @@ async def load_facts_on(client: Redis) -> EntitlementFacts:
 
 
 async def is_reachable(store: RedisStore) -> bool:
-    """Returns whether a server can be asked again after its connection was cut."""
+    """Returns whether a server answers."""
     with suppress(StoreUnavailableError):
         return bool(await store.run("PING"))
     return False
 
 
 async def load_second(client: Redis) -> int:
-    """Returns the time of a server in seconds."""
+    """Returns the time of a server in Unix seconds."""
     second, _ = await client.time()
     return int(second)

@@ -1,4 +1,4 @@
-"""Tokens from a service, and from an issuer without a service."""
+"""Access tokens, from a running service or from an issuer alone."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ MONTHLY = 48210377
 
 
 def create_issuer(clock: Clock) -> TokenIssuer:
-    """Returns an issuer with a new key; its tokens live ten minutes."""
+    """Returns an issuer with a new key, whose tokens are valid for ten minutes."""
     return TokenIssuer(
         create_keyring(clock()), issuer=ISSUER, audience=AUDIENCE, life=timedelta(minutes=10)
     )
@@ -35,6 +35,6 @@ def sign_claims(claims: dict[str, Any], tokens: TokenIssuer, *, key: int = 0) ->
 
 
 async def fetch_bearer(browser: Browser) -> dict[str, str]:
-    """Returns the header with a new token of the signed-in person."""
+    """Fetches a token for the signed-in person; returns the header with it."""
     token = (await browser.post("/token")).json()["access_token"]
     return {"authorization": f"Bearer {token}"}

@@ -1,4 +1,4 @@
-"""A static check of Lua files: a server refuses an unknown name only when it runs the line."""
+"""A static check of Lua files; Redis would notice an unknown name only when it runs the line."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _LANGUAGE = set(
 )
 _TEXT = re.compile(r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|--[^\n]*""")
 _KEY = re.compile(r"\bK\.(\w+)")
-# A field of a table is no name: `.name`, `:name`, `{ name = `, and `, name = `.
+# Fields of a table are not variables: `.name`, `:name`, `{ name = `, and `, name = `.
 _NAME = re.compile(r"(?<![.:\w])[A-Za-z_]\w*")
 _FIELD = re.compile(r"(?<=[{,])\s*\w+\s*=(?!=)")
 _DECLARATIONS = (
@@ -28,7 +28,7 @@ _DEFINITION = re.compile(r"^local (?:function (\w+)|(\w+(?:, \w+)*)(?: =|$))", r
 
 
 def find_faults(file: LuaFile, defined: Mapping[str, set[str]]) -> list[str]:
-    """Returns the differences between the head of a file and its code.
+    """Returns the differences between the names in a file's head and those in its code.
 
     Args:
         file: A script or an include.
@@ -48,7 +48,7 @@ def find_faults(file: LuaFile, defined: Mapping[str, set[str]]) -> list[str]:
 
 
 def find_definitions(lua: str) -> list[str]:
-    """Returns the names that a text defines at its left margin, as includes do."""
+    """Returns the local names that a text defines at its top level."""
     return [
         name
         for function, names in _DEFINITION.findall(lua)
@@ -57,7 +57,7 @@ def find_definitions(lua: str) -> list[str]:
 
 
 def without_comments(lua: str) -> str:
-    """Returns a text without comments and without the contents of strings."""
+    """Returns a text without comments, and with empty strings in place of all strings."""
     return _TEXT.sub(lambda found: "" if found[0].startswith("--") else "''", lua)
 
 

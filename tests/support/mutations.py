@@ -1,4 +1,4 @@
-"""Mutations of GitHub's events; the same seed makes the same ones."""
+"""Random mutations of GitHub's webhook events; a seed makes them repeatable."""
 
 import json
 from collections.abc import Sequence
@@ -78,12 +78,12 @@ class Request:
 
 
 def create_request(body: bytes, secret: str, event: bytes, delivery: bytes) -> Request:
-    """Returns a request with an event, signed with a secret."""
+    """Returns a webhook request that is signed with a secret."""
     return Request(body, _create_headers(event, delivery, sign(body, secret).encode()))
 
 
 def mutate(bodies: Sequence[bytes], rng: Random, secret: str) -> Request:
-    """Returns one of the events with up to three changes and a good signature."""
+    """Returns a request with one of the events after one to three changes, signed correctly."""
     event = json.loads(rng.choice(bodies))
     for _ in range(rng.randint(1, 3)):
         _change(event, rng)
@@ -91,13 +91,13 @@ def mutate(bodies: Sequence[bytes], rng: Random, secret: str) -> Request:
     if rng.random() < 0.1:
         body = _damage(body, rng)
     kind = b"sponsorship" if rng.random() < 0.95 else rng.choice(_EVENTS)
-    # Mostly a new one: the webhook does not read a repeated delivery, or one without a number.
+    # Mostly a new id: the webhook ignores a delivery whose id is repeated or missing.
     delivery = b"%d" % rng.getrandbits(64) if rng.random() < 0.9 else rng.choice(_DELIVERIES)
     return create_request(body, secret, kind, delivery)
 
 
 def forge(request: Request, rng: Random, secret: str) -> Request:
-    """Returns a copy of a request with a bad signature or none."""
+    """Returns a copy of a request with a wrong signature, or without a signature."""
     good = sign(request.body, secret)
     signature = rng.choice(
         [
@@ -172,7 +172,7 @@ def _put(event: dict[str, Any], path: tuple[str, ...], value: object) -> None:
 
 
 def _find_places(value: object) -> list[tuple[Any, Any]]:
-    """Returns all nested objects and lists, each with each of its names or indexes."""
+    """Returns every place of a nested value: the object or list, and the name or index in it."""
     inner: Sequence[tuple[Any, object]] = ()
     if isinstance(value, dict):
         inner = list(value.items())

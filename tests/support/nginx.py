@@ -1,4 +1,4 @@
-"""A real nginx in front of the service, with the recipe of docs/forward-auth.md."""
+"""Runs a real nginx in front of the service, with the configuration of docs/forward-auth.md."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def run_nginx(folder: Path, *, port: int, service_port: int) -> AsyncIterator[None]:
-    """Runs nginx with the recipe until the context ends."""
+    """Runs nginx with the documented configuration until the context ends."""
     assert NGINX is not None
     config = folder / "nginx.conf"
     recipe = read_recipe(
@@ -60,7 +60,7 @@ async def run_nginx(folder: Path, *, port: int, service_port: int) -> AsyncItera
 
 
 def read_recipe(language: str, changes: Mapping[str, str]) -> str:
-    """Returns the documentation's block in a language, with the addresses of the test."""
+    """Returns the code block of a language in the document, with `changes` replaced in it."""
     text = _DOCUMENTATION.read_text(encoding="utf-8")
     recipe: str
     [recipe] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
@@ -74,7 +74,7 @@ def read_recipe(language: str, changes: Mapping[str, str]) -> str:
 async def run_proxy_server(
     port: int, *command: str | Path, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[None]:
-    """Runs a command that listens on a port until the context ends."""
+    """Runs a proxy server until the context ends; first waits until it listens on the port."""
     process = await asyncio.create_subprocess_exec(*command, env=env)
     try:
         await until(partial(_listens, port))

@@ -1,4 +1,4 @@
-"""Outages of a server: each context manager causes one and ends it."""
+"""Outages of a server; each context manager causes an outage and ends it afterwards."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ async def _run(client: Redis, *command: str) -> None:
 
 @asynccontextmanager
 async def refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """The server is killed; nothing listens on its port."""
+    """Kills the server, so that nothing listens on its port."""
     await own.kill()
     yield
     await own.start()
@@ -40,7 +40,7 @@ async def refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The server answers OOM to writes."""
+    """Makes the server answer OOM to writes."""
     await admin.config_set("maxmemory", 1)
     yield
     await admin.config_set("maxmemory", 0)
@@ -48,7 +48,7 @@ async def be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def be_a_replica(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The server answers READONLY to writes."""
+    """Makes the server answer READONLY to writes."""
     await _run(admin, "REPLICAOF", "127.0.0.1", "1")
     yield
     await _run(admin, "REPLICAOF", "NO", "ONE")
@@ -56,7 +56,7 @@ async def be_a_replica(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def want_a_password(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The server answers NOAUTH or WRONGPASS."""
+    """Makes the server answer NOAUTH or WRONGPASS."""
     await admin.config_set("requirepass", "secret")
     await _run(admin, "CLIENT", "KILL", "USER", "default")
     yield
@@ -65,7 +65,7 @@ async def want_a_password(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def permit_nothing(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The server answers NOPERM to nearly all commands."""
+    """Makes the server answer NOPERM to nearly all commands."""
     await _run(admin, "ACL", "SETUSER", "default", "-@all", "+info", "+hello", "+client")
     yield
     await _run(admin, "ACL", "SETUSER", "default", "+@all")
@@ -73,7 +73,7 @@ async def permit_nothing(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def permit_no_writes(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The server answers NOPERM to writes, also within scripts."""
+    """Makes the server answer NOPERM to writes, also within scripts."""
     await _run(admin, "ACL", "SETUSER", "default", "-@write")
     yield
     await _run(admin, "ACL", "SETUSER", "default", "+@all")
@@ -81,9 +81,9 @@ async def permit_no_writes(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """The server answers LOADING."""
+    """Makes the server answer LOADING."""
     await own.kill()
-    # It loads about ten keys of the ballast a second, and answers clients after each.
+    # The server loads about ten of the filler keys a second, and answers clients after each.
     start = asyncio.create_task(
         own.start(key_load_delay="100000", loading_process_events_interval_bytes="1024")
     )
@@ -103,7 +103,7 @@ async def be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The server answers MISCONF: a directory in place of its file makes the snapshot fail."""
+    """Makes the server answer MISCONF, because a directory in place of dump.rdb stops BGSAVE."""
     await admin.config_set("save", "3600 1")
     (own.directory / "dump.rdb").mkdir()
     await admin.bgsave()
@@ -119,7 +119,7 @@ async def be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def stall(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """The server accepts connections and answers nothing."""
+    """Stops the server, so that it accepts connections but does not answer."""
     own.stop()
     yield
     own.resume()
@@ -157,12 +157,12 @@ OUTAGES = [
     be_loading,
     be_unable_to_save,
 ]
-# Not for local: it may do a write after the client's time-out.
+# A stalled local may apply a write after the client's time-out, so tests of local skip `stall`.
 DURABLE_OUTAGES = [*OUTAGES, stall]
 
 
 async def fill_with_ballast(admin: Redis) -> None:
-    """Fills a server with keys, so that loading them takes a while."""
+    """Fills a server with keys, so that it loads its data slowly."""
     await admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(40)})
     await admin.bgrewriteaof()
 

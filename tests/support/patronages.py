@@ -1,4 +1,4 @@
-"""The entitlement and the patronage at /me, and the wait for durable."""
+"""Access to a person's grant by Patreon in their entitlement."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ HTML = {"accept": "text/html"}
 
 
 async def patronage_of(browser: Browser) -> dict[str, Any] | None:
-    """The part of the entitlement by Patreon, or None."""
+    """Returns what the entitlement says about Patreon, or None."""
     entitlement = await browser.load_entitlement()
     found = [each for each in entitlement["considered"] if each["source"] == "patreon"]
     return found[0] if found else None

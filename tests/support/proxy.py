@@ -1,4 +1,4 @@
-"""A TCP proxy that counts round trips, and cuts or stalls its connections."""
+"""A TCP proxy that counts round trips, and can cut or stall its connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,9 +13,9 @@ class TcpProxy:
     """Forwards connections to one server.
 
     Attributes:
-        port: Its port on 127.0.0.1.
-        target_port: The server's; a change applies to new connections.
-        round_trips: How often a client sent something after an answer, or at first.
+        port: The port of the proxy on 127.0.0.1.
+        target_port: The port of the server; a change applies to new connections.
+        round_trips: How often a client began to send, at first or after an answer.
     """
 
     port: int = 0
@@ -40,7 +40,7 @@ class TcpProxy:
         self._flows.set()
 
     def cut(self) -> None:
-        """Breaks each connection until `flow`, new ones too; held bytes are lost."""
+        """Breaks all connections, and new ones until `flow`; bytes held back are lost."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
@@ -57,7 +57,7 @@ class TcpProxy:
             writer.transport.abort()
             return
         both = {writer, server_writer}
-        if self._is_cut:  # while it connected
+        if self._is_cut:  # during the connecting
             for each in both:
                 each.transport.abort()
             return
@@ -95,7 +95,7 @@ class TcpProxy:
 
 @asynccontextmanager
 async def run_proxy(target_port: int) -> AsyncIterator[TcpProxy]:
-    """Yields a proxy to a port of this machine; it lets everything through."""
+    """Yields a proxy to a port of this machine, which at first lets everything through."""
     proxy = TcpProxy(target_port=target_port)
     proxy.flow()
     server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)

@@ -6,5 +6,5 @@ _SCALE = float(os.environ.get("SPONSORSYNC_TEST_SCALE", "1"))
 
 
 def scale(count: int) -> int:
-    """Returns the scaled number of a test's examples, rounds or seeds."""
+    """Returns a number of examples, rounds or seeds, multiplied by SPONSORSYNC_TEST_SCALE."""
     return max(1, round(count * _SCALE))

@@ -1,4 +1,4 @@
-"""A transport with prepared answers, in front of a simulation."""
+"""An HTTP transport that gives prepared answers in place of a simulated service."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ import httpx
 
 @dataclass
 class Script(httpx.AsyncBaseTransport):
-    """A transport that gives prepared answers first, and then forwards to another one.
+    """A transport that first gives prepared answers, and then forwards to another transport.
 
     Attributes:
-        rest: The transport after the prepared answers.
-        answers: One for each request; an exception is raised.
-        requests: All requests.
+        rest: The transport for requests without a prepared answer.
+        answers: The prepared answers, one for each request; an exception is raised.
+        requests: All requests so far.
     """
 
     rest: httpx.AsyncBaseTransport

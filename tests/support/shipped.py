@@ -1,4 +1,4 @@
-"""The shipped scripts, live in an engine, with a replica of the service beside it."""
+"""An engine for the shipped RedisGears scripts, and a replica of the service beside it."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PRESENCE = f"p:{COLLECTION}"
 ANOTHER_INCARNATION = "0" * 40
 
 _VARIABLES = ("HOST", "PORT", "USER", "PWD", "TLS", "CA")
-# A server keeps the environment of its start, but a script can change it.
+# The environment of a running server cannot be changed from outside, but by a script.
 _POINT = """
 import os
 import redis
@@ -40,10 +40,10 @@ redis.sponsorsync_applied = 0
 
 @dataclass
 class Shipped:
-    """An engine for our scripts, and a replica whose own sync engine does not run.
+    """A RedisGears engine for our scripts, and a replica whose sync loops do not run.
 
     Attributes:
-        pair: Local is the engine's Redis.
+        pair: The replica and its servers; local is the Redis with RedisGears.
     """
 
     gears: Gears
@@ -55,7 +55,7 @@ class Shipped:
         config: GearsConfig = CONFIG,
         constants: Mapping[str, float] | None = None,
     ) -> None:
-        """Uploads scripts as the service does, or with other values of some constants."""
+        """Uploads scripts as the service does, with other values for the given constants."""
         for script in load_scripts(names, config):
             text = script.text
             for name, value in (constants or {}).items():
@@ -65,7 +65,7 @@ class Shipped:
             assert await self.gears.upload(text, *options) == b"OK"
 
     async def run_batch(self, name: str, config: GearsConfig = CONFIG) -> dict[str, Any] | None:
-        """Runs a batch script; returns its counts, or None when it reported none."""
+        """Runs a batch script; returns its counts, or None if there were no records."""
         [script] = load_scripts([name], config)
         results, errors = await self.gears.upload(script.text, "REQUIREMENTS", *script.requirements)
         assert errors == []
@@ -89,15 +89,15 @@ class Shipped:
         await until(self.is_settled)
 
     async def is_settled(self) -> bool:
-        """Returns whether nobody is dirty and the outbox is empty."""
+        """Returns whether no person is dirty and the outbox is empty."""
         return not await self.pair.dirty() and await self.pair.local.xlen(keys.OUTBOX) == 0
 
     async def hold_drain(self) -> None:
-        """Stops the drain: with another incarnation, local counts as not yet compared."""
+        """Stops the drain: after a change of its incarnation, local must first be compared."""
         await self.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
 
     async def come_back_older(self, older_keys: Mapping[str, bytes | None]) -> None:
-        """Restores older keys on local, as a restart on an older file does, not yet compared."""
+        """Restores older keys on local, as a restart on an older file does, before a comparison."""
         await self.pair.local.set(keys.NAMES["CAPTURE_SUPPRESSED"], "1")
         for key, dump in older_keys.items():
             await self.pair.local.delete(key)
@@ -109,7 +109,7 @@ class Shipped:
         await self.hold_drain()
 
     async def dump_keys(self) -> dict[str, bytes | None]:
-        """Returns the present keys, for `come_back_older`."""
+        """Returns dumps of the present keys, for `come_back_older`."""
         names = (SET, META, keys.PEOPLE, keys.CONFIRMED)
         return {
             name: cast("bytes | None", await self.pair.local_store.run("DUMP", name))
@@ -117,15 +117,15 @@ class Shipped:
         }
 
     async def release_drain(self) -> None:
-        """Ends `hold_drain`."""
+        """Compares the servers, so that the drain goes on after `hold_drain`."""
         await self.pair.compare()
 
     async def version(self) -> int:
-        """Returns the local version of the collection."""
+        """Returns the version of the collection on local."""
         return int(await self.pair.local.hget(META, VERSION) or 0)
 
     async def registration(self, description: str) -> dict[str, Any]:
-        """Returns the registration with this description."""
+        """Returns the data of the registration with this description."""
         [found] = [
             each
             for each in await self.gears.registrations()
@@ -135,7 +135,7 @@ class Shipped:
         return data
 
     async def drain_waits(self) -> bool:
-        """Returns whether the drain failed and will retry."""
+        """Returns whether the drain has failed and waits for its next try."""
         data = await self.registration("sponsorsync drain")
         return bool(data["status"] == b"WAITING_FOR_RETRY_ON_FAILURE")
 
@@ -148,14 +148,14 @@ class Shipped:
 
 
 def environment_for(url: str) -> dict[str, str]:
-    """Returns the environment variables with the address and password of a durable."""
+    """Returns the environment variables that name a durable's address and password."""
     parts = urlsplit(url)
     named = {"REDISENT_HOST": str(parts.hostname), "REDISENT_PORT": str(parts.port)}
     return named | ({"REDISENT_PWD": parts.password} if parts.password else {})
 
 
 async def point_at(gears: Gears, environment: Mapping[str, str]) -> None:
-    """Points the scripts at this durable, as after a restart with another environment."""
+    """Changes the scripts' environment, as a restart of the server with another one would."""
     names = {f"REDISENT_{name}": None for name in _VARIABLES}
     script = _POINT.format(environment=names | dict(environment))
     assert await gears.upload(script, "REQUIREMENTS", REQUIREMENT) == b"OK"
@@ -164,12 +164,12 @@ async def point_at(gears: Gears, environment: Mapping[str, str]) -> None:
 
 @asynccontextmanager
 async def run_shipped(gears: Gears, durable_url: str) -> AsyncIterator[Shipped]:
-    """Yields an engine for scripts that use this durable; none is uploaded yet."""
+    """Yields an engine without scripts, whose environment names this durable."""
     await point_at(gears, environment_for(durable_url))
     async with open_pair(gears.url, durable_url) as pair:
         await pair.durable.flushall()
         try:
             yield Shipped(gears, pair)
         finally:
-            with suppress(Exception):  # a test has ended the engine
+            with suppress(Exception):  # fails if the test has ended the engine
                 await point_at(gears, environment_for(gears.durable_url))

@@ -1,4 +1,4 @@
-"""A client of the simulated GitHub that sends the requests of a browser and of the service."""
+"""A client that sends the requests of a browser and of the service to the simulated GitHub."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ query ($first: Int, $last: Int, $after: String, $before: String, $private: Boole
 
 
 class GitHubClient(httpx.AsyncClient):
-    """Talks to one simulation; redirects are not followed.
+    """A client of one simulated GitHub; it does not follow redirects.
 
     Attributes:
         github: The simulation.
@@ -57,7 +57,7 @@ class GitHubClient(httpx.AsyncClient):
         self.github = github
 
     async def authorize(self, **query: str) -> httpx.Response:
-        """Sends a browser with the usual request, changed by `query`."""
+        """Opens the authorize page with the usual parameters, changed by `query`."""
         usual = {
             "client_id": "the-client",
             "redirect_uri": CALLBACK,
@@ -69,11 +69,11 @@ class GitHubClient(httpx.AsyncClient):
         return await self.get("/login/oauth/authorize", params={**usual, **query})
 
     async def obtain_code(self, login: str, **query: str) -> str:
-        """Returns the code with which the browser comes back after choosing `login`."""
+        """Opens the authorize page as `login`; returns the code in the redirect."""
         return parse_callback(await self.authorize(login=login, **query))["code"]
 
     async def exchange(self, code: str, /, **form: str) -> dict[str, str]:
-        """Exchanges a code with the usual form, changed by `form`."""
+        """Exchanges a code for a token by the usual form, changed by `form`; returns the answer."""
         usual = {
             "client_id": "the-client",
             "client_secret": "the-secret",
@@ -91,11 +91,11 @@ class GitHubClient(httpx.AsyncClient):
         return answer
 
     async def log_in(self, login: str) -> str:
-        """Returns an access token of `login` from the whole web flow."""
+        """Performs the whole web flow; returns an access token of `login`."""
         return (await self.exchange(await self.obtain_code(login)))["access_token"]
 
     def issue_token(self, login: str, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
-        """Returns an access token of `login` without the web flow."""
+        """Returns an access token of `login` without performing the web flow."""
         return self.github.tokens.issue(self.github.people.get_person(login), scopes)
 
     async def post_query(self, token: str, query: str, **variables: object) -> httpx.Response:
@@ -105,7 +105,7 @@ class GitHubClient(httpx.AsyncClient):
         )
 
     async def ask(self, token: str, query: str, **variables: object) -> dict[str, Any]:
-        """Returns the data of a query that GitHub answers without any error."""
+        """Sends a GraphQL query; returns its data, and fails if there are errors."""
         response = await self.post_query(token, query, **variables)
         assert response.status_code == 200
         body = response.json()
@@ -126,7 +126,7 @@ class GitHubClient(httpx.AsyncClient):
         return page
 
     async def error_type(self, token: str, query: str, **variables: object) -> str:
-        """Returns the type of the first error of a query."""
+        """Sends a GraphQL query; returns the type of its first error."""
         response = await self.post_query(token, query, **variables)
         assert response.status_code == 200
         kind: str = response.json()["errors"][0]["type"]
@@ -139,7 +139,7 @@ def sponsors_on(page: dict[str, Any]) -> list[str]:
 
 
 def parse_callback(response: httpx.Response) -> dict[str, str]:
-    """Returns the parameters with which the browser comes back to the registered callback."""
+    """Returns the parameters of a redirect to the callback."""
     assert response.status_code == 302
     parts = urlsplit(response.headers["location"])
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK

@@ -1,4 +1,4 @@
-"""Local and durable with the parts of a sync engine whose loops do not run: tests step it."""
+"""Local and durable with a replica of the service, whose engine tests run step by step."""
 
 import os
 import shutil
@@ -41,19 +41,19 @@ COLLECTION = "mnodes"
 PERSON = 48210377
 CATALOG = Catalog((SPONSORABLE,), (COLLECTION,))
 
-# Apart from the ports of other tests: they must not take over the port of a server that is down.
+# Other tests use other ports, so that none takes over the port of a server that is down.
 _FIRST_PORT = 10_000
 _PORTS = 6_000
 
 
 @dataclass
 class Pair:
-    """Two servers and one replica of the service, whose engine runs only step by step.
+    """Two servers and a replica of the service, whose loops do not run unless a test starts them.
 
     Attributes:
-        local, durable: Plain clients, to read and to change the data.
-        local_store, durable_store: The connections of the engine.
-        proxy: The connection of the engine to durable, where a test can cut it.
+        local, durable: Direct clients of the servers, which read and change the data.
+        local_store, durable_store: The stores of the engine.
+        proxy: The proxy between the engine and durable, if the test can cut this connection.
     """
 
     local: Redis
@@ -76,7 +76,7 @@ class Pair:
         self.proxy.flow()
 
     async def reconnect(self) -> None:
-        """Restores the connection to durable, and relays."""
+        """Restores the connection of the engine to durable, and relays all changes."""
         self.flow()
         await self.relay_when_back()
 
@@ -87,7 +87,7 @@ class Pair:
         entitled: bool | None = True,
         until: datetime | None = None,
     ) -> None:
-        """Saves a login; `entitled` is None where GitHub did not answer."""
+        """Saves a login; `entitled` is None if GitHub did not answer."""
         before = await self.people.load_account_for_login(person_id)
         first_seen = before.profile.first_seen if before.profile else None
         await self.save_login(person_id, entitled=entitled, until=until, first_seen=first_seen)
@@ -101,7 +101,7 @@ class Pair:
         first_seen: datetime | None = None,
         version: str | None = None,
     ) -> None:
-        """Does the last step of a login, based on `version` or on the present one."""
+        """Performs the last step of a login, based on `version` or on the present version."""
         now = datetime.now(UTC)
         profile = Profile(
             id=person_id,
@@ -158,7 +158,7 @@ class Pair:
         await self.relay()
 
     async def relay(self) -> None:
-        """Drains all dirty people, until nobody is dirty; gives up after ten times."""
+        """Drains all dirty people until no person is dirty, at most ten times."""
         for _ in range(10):
             dirty = await self.dirty()
             if not dirty:
@@ -166,10 +166,10 @@ class Pair:
             await self.engine.relay.drain(sorted(dirty))
 
     async def relay_when_back(self) -> None:
-        """Waits for both servers and drains all people; nobody is dirty after it."""
+        """Waits until both servers answer, and drains until no person is dirty."""
 
         async def is_clean() -> bool:
-            self.engine.hydrator._down_until = 0.0  # as if its wait were over
+            self.engine.hydrator._down_until = 0.0  # as if its wait after an outage were over
             with suppress(StoreUnavailableError):
                 await self.compare()
                 await self.relay()
@@ -191,36 +191,36 @@ class Pair:
         return set(map(str, await self.local.smembers(keys.preferences(person_id, COLLECTION))))
 
     async def compare(self) -> None:
-        """Compares incarnations, as the engine does at its start and after a refusal."""
+        """Compares the two servers, as the engine does at its start and after a restart of one."""
         await self.engine.open()
 
     async def evict(self, key: str | None = None) -> None:
-        """Deletes a key on local, as an eviction does; the collection by default."""
+        """Deletes a key on local, by default the collection, as an eviction does."""
         await self.local.delete(key or keys.preferences(PERSON, COLLECTION))
 
     async def read_for_fetch(self, token: str, person_id: int = PERSON) -> bytes:
-        """Takes the lease and reads durable: the first half of a slow fetch."""
+        """Takes the lease and reads durable, which is the first half of a fetch."""
         await self.local.set(keys.lease(person_id), token)
         records = await pack_people(self.durable_store, [person_id], what="all", catalog=CATALOG)
         return records[0].content
 
     async def fill(self, token: str, content: bytes, person_id: int = PERSON) -> str:
-        """Merges the content on local: the second half of a slow fetch; returns the reply."""
+        """Merges the content on local, which is the second half of a fetch; returns the reply."""
         reply = await self.local_store.run_script("merge", token, CATALOG.json, person_id, content)
         return cast("bytes", reply).decode()
 
     async def pack(self, *people: int) -> list[PersonRecord]:
-        """Packs people for durable, as a relay does."""
+        """Packs the records of people on local, as a relay does."""
         return await pack_people(
             self.local_store, people or [PERSON], what="entitled", catalog=CATALOG
         )
 
     async def apply(self, records: Sequence[PersonRecord]) -> list[tuple[int, str]]:
-        """Applies records on durable, as a relay does; returns the answers."""
+        """Applies records on durable, as a relay does; returns the count and answer of each."""
         return await apply_records(self.durable_store, records, catalog=CATALOG)
 
     def create_relay(self, durable: RedisStore | None = None) -> Relay:
-        """Returns the relay of another replica."""
+        """Returns a relay like that of another replica."""
         return Relay(
             self.local_store,
             durable or self.durable_store,
@@ -230,11 +230,11 @@ class Pair:
         )
 
     async def dump(self, *names: str) -> dict[str, bytes]:
-        """Returns keys of local for `restore`."""
+        """Returns dumps of keys on local, for `restore`."""
         return {name: cast("bytes", await self.local.dump(name)) for name in names}
 
     async def restore(self, dumps: Mapping[str, bytes]) -> None:
-        """Makes keys of local older again, as a restart on an older file does."""
+        """Restores older keys on local, as a restart on an older file does."""
         for name, dump in dumps.items():
             await self.local.restore(name, 0, dump, replace=True)
 
@@ -247,7 +247,7 @@ class Pair:
 
 
 def _create_client(url: str) -> Redis:
-    """Returns a client that survives a restart of its server."""
+    """Returns a client that reconnects after a restart of its server."""
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), 3)
     return Redis.from_url(url, decode_responses=True, retry=retry)
 
@@ -260,7 +260,7 @@ async def dump_all(store: RedisStore) -> dict[bytes, bytes]:
 
 @dataclass
 class OwnServer:
-    """A Valkey for one test, with the same port and directory after each restart."""
+    """A Valkey for one test; it keeps its port and directory when it is restarted."""
 
     directory: Path
     port: int
@@ -276,11 +276,11 @@ class OwnServer:
 
     @property
     def is_running(self) -> bool:
-        """Returns whether it has a process, which may be stopped."""
+        """Whether there is a process; it may be stopped by SIGSTOP."""
         return self._running is not None
 
     async def start(self, **config: str) -> None:
-        """Starts it with the data on its disk, unless it runs."""
+        """Starts the server with the data on its disk, unless it runs."""
         if self._running is not None:
             return
         stack = AsyncExitStack()
@@ -290,7 +290,7 @@ class OwnServer:
                 name=self.name,
                 port=self.port,
                 extra_config={
-                    # A kill loses nothing without fsync: each write precedes its reply.
+                    # A kill loses nothing without fsync: the kernel gets writes before replies.
                     "appendfsync": "no",
                     **{name.replace("_", "-"): value for name, value in config.items()},
                 },
@@ -299,7 +299,7 @@ class OwnServer:
         self._stack = stack
 
     async def kill(self) -> None:
-        """Ends it by SIGKILL."""
+        """Ends the server by SIGKILL."""
         if self._running is None or self._stack is None:
             return
         os.kill(self._running.pid, signal.SIGKILL)
@@ -308,13 +308,13 @@ class OwnServer:
         self._running, self._stack, self.is_stopped = None, None, False
 
     def stop(self) -> None:
-        """Stops it by SIGSTOP: the kernel still accepts connections, and nothing answers."""
+        """Stops the server by SIGSTOP: the kernel accepts connections, but nothing answers."""
         if self.is_running:
             self._signal(signal.SIGSTOP)
             self.is_stopped = True
 
     def resume(self) -> None:
-        """Continues it by SIGCONT."""
+        """Continues the server by SIGCONT."""
         if self.is_running and self.is_stopped:
             self._signal(signal.SIGCONT)
         self.is_stopped = False
@@ -324,13 +324,13 @@ class OwnServer:
             os.kill(self._running.pid, number)
 
     def keep_copy(self) -> Path:
-        """Copies its data, as a backup does; no write may be under way."""
+        """Copies the server's data, as a backup does; no write may be under way."""
         copy = self.directory.with_name(f"{self.directory.name}-copy")
         shutil.copytree(self.directory / "appendonlydir", copy)
         return copy
 
     async def come_back_older(self, copy: Path) -> None:
-        """Kills it and starts it on the copy."""
+        """Kills the server, and starts it on the copy."""
         await self.kill()
         shutil.rmtree(self.directory / "appendonlydir")
         shutil.copytree(copy, self.directory / "appendonlydir")
@@ -351,7 +351,7 @@ async def own_server(directory: Path, **config: str) -> AsyncIterator[OwnServer]
 
 @asynccontextmanager
 async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
-    """Opens a replica between two servers and compares their incarnations.
+    """Opens a replica for two servers, and compares these.
 
     Raises:
         StoreUnavailableError: One of the servers is down.
@@ -403,7 +403,7 @@ async def running_engine(pair: Pair) -> AsyncIterator[Supervisor]:
 
 @asynccontextmanager
 async def running_listener(pair: Pair) -> AsyncIterator[None]:
-    """Runs the two loops of a pair's listener, and no other of the engine."""
+    """Runs only the two loops of the listener of a pair's engine."""
     async with open_supervisor() as supervisor:
         supervisor.start("listener", pair.engine.listener.listen)
         supervisor.start("notifications", pair.engine.listener.handle)

@@ -1,4 +1,4 @@
-"""A TLS server with its own authority."""
+"""A TLS proxy with a self-signed certificate."""
 
 import asyncio
 import ipaddress
@@ -49,7 +49,7 @@ def make_certificate(folder: Path) -> Path:
 
 @asynccontextmanager
 async def run_tls(target_port: int, certificate: Path) -> AsyncIterator[int]:
-    """Yields a TLS port that forwards everything to `target_port`."""
+    """Yields the port of a TLS proxy that forwards connections to `target_port`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     serving: set[asyncio.Task[None]] = set()

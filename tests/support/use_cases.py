@@ -1,4 +1,4 @@
-"""The service without HTTP: sign-ins, webhook events, and the stored facts of people."""
+"""Calls of the service without HTTP: sign-ins, webhook events, and the stored facts of people."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from sponsorsync.settings import Settings
 from sponsorsync.web.services import Services
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock, Service
 
-# GitHub's numbers of people of the simulation, by role.
+# GitHub's ids of the simulated people, by role.
 MONTHLY, ONE_TIME, PRIVATE, FORMER = 48_210_377, 61_904_882, 73_355_190, 29_871_456
 STRANGER, MEMBER, ORG = 112_493_071, 90_126_733, 17_562_948
 SECRET = "a-secret-shared-with-github"
@@ -31,14 +31,14 @@ ADMIN = Decision("admin", "helped with the release")
 
 @dataclass
 class UseCases:
-    """The wired parts of the service, and GitHub."""
+    """The connected parts of a service, and its simulated GitHub."""
 
     services: Services
     github: SimulatedGitHub
     clock: Clock
 
     async def sign_in(self, login: str = "monthly", *, replaces: str | None = None) -> SignedIn:
-        """Goes to GitHub's page and comes back with a code."""
+        """Performs a whole sign-in at the simulated GitHub."""
         attempt = self.services.sign_in.start(login_hint=login)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.github.app)) as browser:
             redirect = await browser.get(attempt.url)
@@ -51,9 +51,9 @@ class UseCases:
         self,
         action: Action,
         sponsorship: Sponsorship,
-        **more: Any,  # noqa: ANN401 - tell's own
+        **more: Any,  # noqa: ANN401 - those of Hook.event
     ) -> EventOutcome:
-        """Sends an event about a sponsorship by GitHub's webhook."""
+        """Passes a webhook event about a sponsorship to the service; returns the outcome."""
         hook = Hook(url=ORIGIN, secret=SECRET, base_url=GITHUB_URL)
         delivery = hook.event(action, sponsorship, **more)
         return await self.services.webhooks.receive(
@@ -73,7 +73,7 @@ class UseCases:
     async def load_facts(
         self, person_id: int = MONTHLY, sponsorable: str = SPONSORABLE
     ) -> EntitlementFacts:
-        """Returns the stored facts of a person, which have to be there."""
+        """Returns the stored facts of a person; fails if there are none."""
         facts = await self.find_facts(person_id, sponsorable)
         assert facts is not None
         return facts
@@ -84,7 +84,7 @@ class UseCases:
 
 
 def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
-    """Returns the maintainer's webhook, which calls a service."""
+    """Returns a webhook of the simulated GitHub that calls a service."""
     return Hook(
         url=f"{ORIGIN}/webhooks/github",
         secret=secret,
@@ -97,7 +97,7 @@ def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
 async def open_services(
     settings: Settings, transport: httpx.AsyncBaseTransport, clock: Clock
 ) -> AsyncIterator[Services]:
-    """Runs the service with a webhook's secret; yields its parts as it wires them."""
+    """Runs a service that has a webhook secret; yields its connected parts."""
     clock.now = clock.now.replace(microsecond=0)  # Redis stores whole seconds
     settings = settings.model_copy(update={"webhook_secret": SecretStr(SECRET)})
     app = create_app(settings, github_transport=transport, clock=clock)
@@ -107,6 +107,6 @@ async def open_services(
 
 
 def find_sponsorship(github: SimulatedGitHub, login: str = "monthly") -> Sponsorship:
-    """Returns the one sponsorship of a sponsor."""
+    """Returns the only sponsorship that a sponsor gives."""
     [sponsorship] = github.people.sponsorships_of(github.people.get(login))
     return sponsorship

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline."""
+"""Functions that wait for a condition, with a deadline."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,10 +16,10 @@ async def is_clean(local: Redis) -> bool:
 
 
 async def until(condition: Callable[[], Awaitable[object]], *, limit_s: float = 20.0) -> None:
-    """Waits until the condition holds: it returns something true.
+    """Waits until the condition returns a true value.
 
     Raises:
-        TimeoutError: It did not hold within the limit.
+        TimeoutError: The condition did not hold within the limit.
     """
     async with asyncio.timeout(limit_s):
         while not await condition():  # noqa: ASYNC110 - another process changes it
@@ -29,10 +29,10 @@ async def until(condition: Callable[[], Awaitable[object]], *, limit_s: float = 
 async def until_equal(
     read: Callable[[], Awaitable[object]], expected: object, *, limit_s: float = 20.0
 ) -> None:
-    """Waits until a read returns this value.
+    """Waits until `read` returns the expected value.
 
     Raises:
-        TimeoutError: It did not within the limit.
+        TimeoutError: It did not return the value within the limit.
     """
 
     async def is_equal() -> bool:

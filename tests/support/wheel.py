@@ -1,4 +1,4 @@
-"""The wheel of this checkout, unpacked like an installation."""
+"""Builds the wheel of this repository, and unpacks it like an installation."""
 
 import compileall
 import re
@@ -15,14 +15,14 @@ _LIMIT_S = 60
 
 
 def install_wheel(folder: Path) -> Path:
-    """Builds a wheel without a network and unpacks it; returns the folder for PYTHONPATH."""
+    """Builds the wheel offline and unpacks it; returns the folder to import from."""
     checkout, wheels, installed = (folder / name for name in ("checkout", "wheels", "installed"))
     for name in _FOLDERS:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(_ROOT / name, checkout / name, ignore=ignored)
     for name in _FILES:
         shutil.copy(_ROOT / name, checkout)
-    subprocess.run(  # noqa: S603 - every word of it stands here
+    subprocess.run(  # noqa: S603 - all arguments are constants or our paths
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)],
         cwd=checkout,
         check=True,
@@ -32,6 +32,6 @@ def install_wheel(folder: Path) -> Path:
     [wheel] = wheels.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
-    # Once, and not in each copy of it; the scripts for RedisGears are no modules.
+    # Compiled once, before tests copy it; the scripts for RedisGears are not imported.
     compileall.compile_dir(installed, quiet=1, rx=re.compile("/gears/scripts/"))
     return installed

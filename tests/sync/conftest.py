@@ -1,4 +1,4 @@
-"""A pair of empty servers, and entitlements on it."""
+"""Fixtures: a pair of empty servers, and access to the entitlements stored on them."""
 
 from collections.abc import AsyncIterator
 
@@ -23,7 +23,7 @@ async def pair(
 
 @pytest.fixture
 async def proxy(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
-    """The connection to durable; the test may cut it."""
+    """A proxy before durable, whose connections the test may cut."""
     async with run_proxy(durable_server.port) as proxy:
         yield proxy
 
@@ -32,7 +32,7 @@ async def proxy(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
 async def cuttable(
     local_server: EmbeddedValkey, local: Redis, durable: Redis, proxy: TcpProxy
 ) -> AsyncIterator[Pair]:
-    """The same pair, whose engine reaches durable by the proxy; the test itself does not."""
+    """A pair whose engine connects to durable through the proxy; the test connects directly."""
     assert local is not durable  # both are empty now
     async with open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as opened:
         opened.durable, opened.proxy = durable, proxy
@@ -41,11 +41,11 @@ async def cuttable(
 
 @pytest.fixture
 def desk(pair: Pair) -> Desk:
-    """Entitlements of the pair."""
+    """Access to the entitlements of the pair."""
     return Desk(pair)
 
 
 @pytest.fixture
 def cut_desk(cuttable: Pair) -> Desk:
-    """The same on a pair whose connection to durable can be cut."""
+    """Access to the entitlements of a pair whose connection to durable can be cut."""
     return Desk(cuttable)

@@ -1,4 +1,4 @@
-"""Records hold dumps where both servers can read them, and values elsewhere."""
+"""Records hold DUMP payloads if the other server can RESTORE them, and plain values otherwise."""
 
 from collections.abc import AsyncIterator
 from typing import cast
@@ -27,7 +27,7 @@ async def either(
     local: Redis,
     durable: Redis,
 ) -> AsyncIterator[Pair]:
-    """A pair that sends dumps, and one that sends values: its users may not restore dumps."""
+    """A pair that sends dumps, then one that sends values because its users may not RESTORE."""
     address = "redis://{}127.0.0.1:{}/0"
     user = "" if request.param == "dumps" else "plain:secret@"
     for client in (local, durable):
@@ -50,7 +50,7 @@ async def either(
 
 
 async def test_servers_of_one_kind_read_each_others_dumps(pair: Pair) -> None:
-    """The trial key is removed again."""
+    """The check restores a dump under a temporary key, and removes this key again."""
     assert await can_read_dumps(pair.durable_store, pair.local_store)
     assert await can_read_dumps(pair.local_store, pair.durable_store)
     assert await pair.local.exists(keys.DUMP_PROBE) == 0
@@ -60,7 +60,7 @@ async def test_servers_of_one_kind_read_each_others_dumps(pair: Pair) -> None:
 async def test_a_server_that_refuses_writes_gets_values(
     pair: Pair, durable_server: EmbeddedValkey
 ) -> None:
-    """A server that is out of memory must not stop the start."""
+    """A server that is out of memory cannot restore the trial dump; the service starts anyway."""
     await pair.durable.config_set("maxmemory", "1")
     store = create_store(SecretStr(durable_server.url), name="durable", pool_size=1)
     try:
@@ -71,7 +71,7 @@ async def test_a_server_that_refuses_writes_gets_values(
 
 
 async def test_all_kinds_of_values_reach_durable_unchanged(either: Pair) -> None:
-    """Profile, entitlement, a set of text and one of numbers, and what is not UTF-8."""
+    """The data are a profile, an entitlement, sets of text and numbers, and bytes not in UTF-8."""
     other = PERSON + 1
     await either.add_person("a", "b", "ü")
     await either.sign_in(other)
@@ -87,7 +87,7 @@ async def test_all_kinds_of_values_reach_durable_unchanged(either: Pair) -> None
 
 
 async def test_dumps_restore_everything(either: Pair) -> None:
-    """The size of the set detects foreign writes; entitlement and index come back too."""
+    """The size of the set comes back too; by it, writes of other programs are detected."""
     await either.settle("a", "b")
     size = await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}")
     profile = await either.local.hgetall(PROFILE)
@@ -102,7 +102,7 @@ async def test_dumps_restore_everything(either: Pair) -> None:
 
 
 async def test_ten_thousand_items_are_sent_fetched_and_removed(either: Pair) -> None:
-    """Lua can unpack some 8,000 values at once."""
+    """Lua's `unpack` returns at most some 8,000 values, so scripts have to work in chunks."""
     many = [f"item-{number}" for number in range(10_000)]
     await either.settle(*many)
     assert await either.durable_items() == set(many)
@@ -117,7 +117,7 @@ async def test_ten_thousand_items_are_sent_fetched_and_removed(either: Pair) -> 
 
 
 async def test_a_foreign_write_is_merged_with_fetched_data(either: Pair) -> None:
-    """Also in the form of a dump; the temporary key is removed."""
+    """A dump is first restored under a temporary key, which is removed after the merge."""
     await either.settle("a")
     await either.local.flushall()
     await either.local.sadd(SET, "b")
@@ -127,7 +127,7 @@ async def test_a_foreign_write_is_merged_with_fetched_data(either: Pair) -> None
 
 
 async def test_an_emptied_set_replaces_the_full_one_on_durable(either: Pair) -> None:
-    """A missing key has no dump."""
+    """Redis deletes an empty set, and DUMP of a missing key returns nothing."""
     await either.settle("a")
     await either.remove("a")
     await either.relay()
@@ -140,7 +140,7 @@ async def test_an_emptied_set_replaces_the_full_one_on_durable(either: Pair) -> 
 
 
 async def test_a_changed_entitlement_updates_durables_indexes(either: Pair) -> None:
-    """A dump cannot be read by a script, so source and end are sent beside it."""
+    """A script cannot read a dump, so source and end of the entitlement are sent beside it."""
     await either.settle("a", entitled=True)
     assert await either.durable.sismember(keys.sponsors("maintainer"), str(PERSON))
     await either.lapse()
@@ -152,7 +152,7 @@ async def test_a_changed_entitlement_updates_durables_indexes(either: Pair) -> N
 
 @pytest.mark.parametrize("key", [PROFILE, FACTS, SET])
 async def test_a_wrong_type_key_of_a_new_person_undoes_the_apply(either: Pair, key: str) -> None:
-    """Keys that were restored before it are removed again."""
+    """Keys that the apply restored before it met the wrong-type key are removed again."""
     await either.add_person("a")
     await either.durable.set(key, "foreign")
     before = await dump_all(either.durable_store)
@@ -165,7 +165,7 @@ async def test_a_wrong_type_key_of_a_new_person_undoes_the_apply(either: Pair, k
 
 
 async def test_a_set_without_metadata_on_durable_is_replaced(either: Pair) -> None:
-    """Durable lost its metadata alone: the incoming set counts."""
+    """Without metadata the set on durable has no version, so the incoming set replaces it."""
     await either.add_person("a")
     await either.durable.sadd(SET, "old")
     await either.relay()
@@ -174,7 +174,7 @@ async def test_a_set_without_metadata_on_durable_is_replaced(either: Pair) -> No
 
 
 async def test_a_deletion_reaches_an_empty_durable(either: Pair) -> None:
-    """The record holds only its version."""
+    """The record of a deletion holds only the version of the deletion."""
     await either.sign_in()
     await either.people.delete_account(PERSON)
     await either.relay()

@@ -1,4 +1,4 @@
-"""Entitlements that change without a sign-in: the same rules, and an audit trail."""
+"""Entitlements that change without a sign-in, and the audit trail of all changes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -55,7 +55,7 @@ async def _version(pair: Pair) -> str:
 
 
 async def test_facts_on_an_older_version_are_not_saved(pair: Pair) -> None:
-    """Other facts were saved meanwhile: they have to be evaluated again."""
+    """Other facts were saved since the load, so the caller has to load and evaluate them again."""
     await pair.sign_in(entitled=False)
     version = await _version(pair)
     await pair.sign_in(entitled=False)
@@ -67,7 +67,7 @@ async def test_facts_on_an_older_version_are_not_saved(pair: Pair) -> None:
 
 
 async def test_facts_that_only_durable_has_are_fetched_first(pair: Pair) -> None:
-    """An event changes the stored facts, so a loss must not hide them."""
+    """An event changes the stored facts, so those that local lost are fetched before."""
     await pair.settle()
     await pair.local.flushall()
     await pair.compare()
@@ -79,7 +79,7 @@ async def test_facts_that_only_durable_has_are_fetched_first(pair: Pair) -> None
 
 
 async def test_a_join_on_an_unverified_local_is_indexed_later(pair: Pair) -> None:
-    """Local may have come back with sets older than durable's."""
+    """Local may have restarted with sets older than durable's, so the join waits for the relay."""
 
     class Unverified:
         is_local_verified = False
@@ -106,7 +106,7 @@ THEIR_KEYS = [
 
 @pytest.mark.parametrize("key", [keys.AUDIT, keys.sponsors(SPONSORABLE), *THEIR_KEYS])
 async def test_a_wrong_type_key_leaves_everything_unchanged(pair: Pair, key: str) -> None:
-    """It holds for every key that a change would write."""
+    """The change is refused before its first write, for every key that it would write."""
     await _store(pair).load(SPONSORABLE, [PERSON])  # records that durable has nothing
     await pair.local.set(key, "foreign")
     before = sorted(await pair.local.keys("*"))
@@ -123,7 +123,7 @@ async def test_a_wrong_type_key_leaves_everything_unchanged(pair: Pair, key: str
 async def test_loading_entitlements_skips_the_wrong_type_key_of_another_person(
     pair: Pair, key: str
 ) -> None:
-    """Many are loaded at once; the log names the key."""
+    """Many people are loaded and saved at once; the log names the wrong-type key."""
     await pair.local.set(key, "foreign")
     store = _store(pair)
     stored = await store.load(SPONSORABLE, [PERSON, OTHER])
@@ -142,7 +142,7 @@ async def test_loading_entitlements_skips_the_wrong_type_key_of_another_person(
 
 
 async def test_a_wrong_type_key_is_not_read_as_absent(pair: Pair) -> None:
-    """Also without a durable Redis: the caller gets the error."""
+    """The caller gets the error, also in a service without a durable Redis."""
     key = keys.sponsorship(SPONSORABLE, PERSON)
     await pair.local.set(key, "foreign")
     store = EntitlementStore(pair.local_store, pair.people, catalog=Catalog((), ()), fetcher=None)
@@ -162,11 +162,11 @@ for number = 1, ARGV[1] do
 end
 """
 _NODE = 100
-"""Entries of one node of a stream, by the default configuration; streams are cut by nodes."""
+"""Entries of one node of a stream by default; `XTRIM ~` removes only whole nodes."""
 
 
 async def test_the_audit_trail_drops_its_oldest_entries(pair: Pair) -> None:
-    """Without a bound it would fill the memory of Redis."""
+    """Without a limit the trail would fill the memory of Redis."""
     await pair.local.eval(_FILL, 1, keys.AUDIT, keys.AUDIT_LENGTH + 3 * _NODE)
     await _store(pair).save([_change(NO_VERSION, delivery="1")])
     length = await pair.local.xlen(keys.AUDIT)
@@ -199,7 +199,7 @@ async def test_logins_are_audited(pair: Pair) -> None:
 
 
 async def test_an_entitlement_that_ends_by_time_is_audited_once(pair: Pair) -> None:
-    """The sweep writes the entry; a wrong-type key in place of the trail does not stop it."""
+    """`sweep_entitlements` writes the entry; a wrong-type key at the trail does not stop it."""
     await pair.sign_in()
     for _ in range(2):
         # As if its end had passed.

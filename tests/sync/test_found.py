@@ -8,7 +8,7 @@ from tests.support.sync import COLLECTION, PERSON, Pair, confirm_taken
 
 
 async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
-    """Relays the person; something happens between durable's answer and the confirmation."""
+    """Relays the person, and awaits `meanwhile` between durable's answer and the confirmation."""
     records = await pair.engine.relay._pack_sendable([PERSON])
     answers = await pair.apply(records)
     await meanwhile
@@ -16,7 +16,7 @@ async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
-    """It once failed on the bytes of CONFIG GET, and stopped the whole engine."""
+    """The listener once failed on the bytes that CONFIG GET returns, and stopped the engine."""
     await pair.local.config_set("notify-keyspace-events", "Kx")
 
     assert await pair.engine.listener.load_missing_flags() == ""
@@ -25,7 +25,7 @@ async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
 
 
 async def test_a_waiting_change_is_not_confirmed_with_an_earlier_record(pair: Pair) -> None:
-    """A waiting change raises no version: the person became clean, and it was never sent."""
+    """A waiting change raises no version: the person was no longer dirty, and it was never sent."""
     await pair.sign_in()
 
     async def add_while_durable_is_away() -> None:
@@ -42,7 +42,7 @@ async def test_a_waiting_change_is_not_confirmed_with_an_earlier_record(pair: Pa
 
 
 async def test_an_entitlement_that_ends_during_a_relay_is_sent_again(pair: Pair) -> None:
-    """Otherwise durable's index still had a person who is no longer entitled."""
+    """The index on durable still had a person who was no longer entitled."""
     await pair.sign_in()
     facts = keys.sponsorship("maintainer", PERSON)
 
@@ -57,7 +57,7 @@ async def test_an_entitlement_that_ends_during_a_relay_is_sent_again(pair: Pair)
 
 
 async def test_a_record_packed_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
-    """Local fetched durable's older data meanwhile, and no person was dirty any more."""
+    """After the flush local fetched durable's older data; no dirty mark led to the newer ones."""
     await pair.settle("a")
     await pair.add("b")
     relay = pair.engine.relay
@@ -74,7 +74,7 @@ async def test_a_record_packed_before_a_flush_leaves_both_servers_equal(pair: Pa
 
 
 async def test_a_part_missing_on_durable_says_nothing_of_other_parts(pair: Pair) -> None:
-    """A profile that was evicted after a read of a missing set seemed not to exist."""
+    """After a read of a missing set, an evicted profile was taken for missing on durable too."""
     await pair.settle()
     assert await pair.items() == []  # caches that durable has no set
     await pair.local.delete(keys.user_details(PERSON))
@@ -86,7 +86,7 @@ async def test_a_part_missing_on_durable_says_nothing_of_other_parts(pair: Pair)
 
 
 async def test_a_late_pruning_does_not_set_the_version_of_a_later_state(pair: Pair) -> None:
-    """Durable then had the version of a state with additions, and refused those additions."""
+    """The late pruning gave durable the version of a set with more items, and they were refused."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.sign_in()
@@ -99,7 +99,7 @@ async def test_a_late_pruning_does_not_set_the_version_of_a_later_state(pair: Pa
 
 
 async def test_a_deletion_packed_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
-    """Local had fetched the account before the deletion reached durable, and still showed it."""
+    """Local fetched the account before the deletion reached durable, and still showed it later."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     relay = pair.engine.relay
@@ -139,7 +139,7 @@ async def test_a_lost_set_prunes_nothing_from_the_copy(pair: Pair) -> None:
 
 
 async def test_a_fetched_deletion_removes_no_later_writes(pair: Pair) -> None:
-    """A direct write after a flush has no version yet, and was removed with the old account."""
+    """A direct write after a flush has no version yet; it was removed with the old account."""
     await pair.sign_in()
     await pair.people.delete_account(PERSON)
     await pair.settle()

@@ -1,4 +1,4 @@
-"""Grants: entitlements for other reasons than an own sponsorship, on both servers."""
+"""Grants on both servers: reasons for an entitlement other than the person's sponsorship."""
 
 import json
 from dataclasses import replace
@@ -47,7 +47,7 @@ from tests.support.sync import PERSON, SPONSORABLE
 async def test_the_latest_end_of_all_grants_is_stored_for_the_scripts(
     desk: Desk, grants: tuple[Grant, ...], also_until: str | None
 ) -> None:
-    """The scripts evaluate a person without parsing JSON."""
+    """With this field, scripts evaluate a person without parsing the JSON of the grants."""
     await desk.save(replace(NO_SPONSOR, grants=grants))
 
     assert await desk.pair.local.hget(ENTITLEMENT, "also_until") == also_until
@@ -74,7 +74,7 @@ async def test_local_waits_for_the_next_of_two_ends_and_durable_for_the_last(
     next_end: datetime | None,
     last_end: datetime | None,
 ) -> None:
-    """Each end may change the tier; durable stores only the end of the entitlement."""
+    """Local has to act on each end, which may change the tier; durable needs only the last one."""
     facts = replace(SPONSOR, valid_until=own_end, grants=(replace(OVERRIDE, until=grant_end),))
     await desk.save(facts)
     await desk.pair.relay()
@@ -88,7 +88,7 @@ async def test_local_waits_for_the_next_of_two_ends_and_durable_for_the_last(
 
 
 async def test_an_end_that_leaves_another_grant_is_a_change(desk: Desk) -> None:
-    """Features depend on the tier, so the trail shows when and why it fell."""
+    """Features depend on the tier, so the audit trail shows when and why the tier fell."""
     moment = datetime.now(UTC) - timedelta(seconds=1)
     override = replace(OVERRIDE, cents=50_000, until=NEXT_WEEK)
     await desk.save(replace(SPONSOR, grants=(override,)))
@@ -103,7 +103,7 @@ async def test_an_end_that_leaves_another_grant_is_a_change(desk: Desk) -> None:
 
 
 async def test_an_override_sends_preferences_to_durable(desk: Desk) -> None:
-    """As for a sponsor, also the preferences from before."""
+    """As for a sponsor, preferences from before the entitlement are sent too."""
     await desk.pair.settle("a", entitled=False)
     before = await desk.pair.durable_items()
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=None)
@@ -115,7 +115,7 @@ async def test_an_override_sends_preferences_to_durable(desk: Desk) -> None:
 
 
 async def test_a_login_without_a_sponsorship_leaves_a_grant_alone(desk: Desk) -> None:
-    """GitHub reports sponsorships and nothing else."""
+    """GitHub reports only sponsorships, so its answer says nothing about grants."""
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=None)
     await desk.apply_webhook(replace(SPONSOR, valid_until=YESTERDAY))
     await desk.pair.relay()
@@ -126,7 +126,7 @@ async def test_a_login_without_a_sponsorship_leaves_a_grant_alone(desk: Desk) ->
 
 
 async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
-    """The sweep makes the end a change: it is relayed, and durable's copy is pruned."""
+    """`sweep_entitlements` makes the end a change: it is relayed, and durable's copy pruned."""
     await desk.pair.sign_in(entitled=False)
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=TOMORROW)
     await desk.pair.add("a", "b")
@@ -148,7 +148,7 @@ async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
 
 
 async def test_a_snapshot_copies_grants(desk: Desk) -> None:
-    """An empty durable builds its indexes from them."""
+    """An empty durable builds its indexes from the grants of the snapshot."""
     await desk.pair.sign_in(entitled=False)
     await desk.save_grants(replace(OVERRIDE, until=TOMORROW), PATRON)
     await desk.pair.add("a")
@@ -162,7 +162,7 @@ async def test_a_snapshot_copies_grants(desk: Desk) -> None:
 
 @pytest.mark.parametrize("server", ["local", "durable"])
 async def test_an_end_that_was_changed_by_hand_is_repaired(desk: Desk, server: str) -> None:
-    """Both servers have to evaluate alike."""
+    """The field `also_until` of both servers must be equal, because scripts evaluate by it."""
     await desk.save_grants(replace(OVERRIDE, until=TOMORROW))
     await desk.pair.relay()
     agreed = (await desk.pair.engine.verifier.run()).agrees
@@ -177,7 +177,7 @@ async def test_an_end_that_was_changed_by_hand_is_repaired(desk: Desk, server: s
 
 
 async def test_a_read_after_a_flush_restores_grants(desk: Desk) -> None:
-    """Their indexes come back too: seats, patrons, the entitled."""
+    """The indexes of seats, of patrons and of entitled people come back too."""
     stored = replace(SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON))
     await desk.save(stored)
     await desk.pair.relay()
@@ -194,7 +194,7 @@ async def test_a_read_after_a_flush_restores_grants(desk: Desk) -> None:
 
 
 async def test_a_member_without_a_seat_gets_none_after_a_flush(desk: Desk) -> None:
-    """The index has only members with a seat."""
+    """The index of seats has only members with a seat, also after data are fetched."""
     await desk.save_grants(replace(MEMBERSHIP, has_seat=False))
     await desk.pair.relay()
     await desk.pair.local.flushall()
@@ -205,7 +205,7 @@ async def test_a_member_without_a_seat_gets_none_after_a_flush(desk: Desk) -> No
 
 
 async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
-    """No server and no index has one; the trail shows the loss."""
+    """No grant is left on a server or in an index; the audit trail shows the loss."""
     await desk.pair.sign_in(entitled=False)
     await desk.save_grants(MEMBERSHIP, OVERRIDE, PATRON)
     await desk.pair.add("a")
@@ -236,7 +236,7 @@ async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) ->
 
 @pytest.mark.parametrize("first", [PERSON, PERSON + 1], ids=["the older", "the younger"])
 async def test_the_later_of_two_links_to_one_account_wins(desk: Desk, first: int) -> None:
-    """Local had lost both people; either may be fetched first."""
+    """Local lost both people, and the order in which they are fetched does not matter."""
     second = 2 * PERSON + 1 - first
     other = keys.sponsorship(SPONSORABLE, PERSON + 1)
     await desk.save_grants(PATRON, OVERRIDE)
@@ -255,7 +255,7 @@ async def test_the_later_of_two_links_to_one_account_wins(desk: Desk, first: int
 
 @pytest.mark.parametrize("also", ['"none of ours"', "[1]", '{"until":1}', "no JSON"])
 async def test_unreadable_grants_do_not_stop_a_person(desk: Desk, also: str) -> None:
-    """They entitle to nothing, and the next change replaces them."""
+    """Unreadable grants entitle to nothing, and the next change replaces them."""
     await desk.pair.sign_in()
     await desk.pair.local.hset(ENTITLEMENT, "also", also)
     await desk.pair.settle()

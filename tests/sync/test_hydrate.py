@@ -1,4 +1,7 @@
-"""Unknown data of local are fetched from durable: once, and never an older state."""
+"""Hydrate: data missing on local are fetched from durable once, and never in an older state.
+
+A fetch takes a lease on local, reads durable, and then *fills* local by one script.
+"""
 
 import asyncio
 import contextlib
@@ -20,7 +23,7 @@ SET = keys.preferences(PERSON, COLLECTION)
 
 
 async def test_a_login_after_a_flush_while_durable_is_down_hides_no_set(cuttable: Pair) -> None:
-    """The person is entitled, but a missing set is unknown and not empty."""
+    """The set is missing on local, so it is unknown and must not be sent as empty."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
     cuttable.cut()
@@ -34,7 +37,7 @@ async def test_a_login_after_a_flush_while_durable_is_down_hides_no_set(cuttable
 async def test_an_unknown_set_is_not_answered_as_empty_while_durable_is_down(
     cuttable: Pair,
 ) -> None:
-    """The reader has to retry, and no key changes."""
+    """The reader gets an error that says when to retry, and no key changes."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
     cuttable.cut()
@@ -47,7 +50,7 @@ async def test_an_unknown_set_is_not_answered_as_empty_while_durable_is_down(
 
 
 async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(cuttable: Pair) -> None:
-    """The last change of each item counts; durable's other items stay."""
+    """The last change of an item decides; durable's other items stay."""
     await cuttable.settle("a", "b")
     await cuttable.evict()
     cuttable.cut()
@@ -78,7 +81,7 @@ async def test_changes_that_wait_make_a_set_of_the_application_unknown(cuttable:
 
 
 async def test_an_item_removed_and_added_while_waiting_is_kept(cuttable: Pair) -> None:
-    """The last change counts in this order too."""
+    """The last change of the item, the addition, decides."""
     await cuttable.settle("a")
     await cuttable.evict()
     cuttable.cut()
@@ -90,7 +93,7 @@ async def test_an_item_removed_and_added_while_waiting_is_kept(cuttable: Pair) -
 
 
 async def test_a_deletion_removes_waiting_changes(cuttable: Pair) -> None:
-    """Otherwise the account would come back with earlier changes."""
+    """Changes that waited before the deletion must not restore the account."""
     await cuttable.settle("a")
     await cuttable.evict()
     cuttable.cut()
@@ -103,7 +106,7 @@ async def test_a_deletion_removes_waiting_changes(cuttable: Pair) -> None:
 
 
 async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair) -> None:
-    """More than Lua can unpack at once."""
+    """These are more values than Lua's `unpack` can return."""
     many = [f"item-{number}" for number in range(10_000)]
     await cuttable.settle("a")
     await cuttable.evict()
@@ -116,7 +119,7 @@ async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair) -> None:
 
 
 async def test_a_relay_that_finds_durable_down_releases_its_lease(cuttable: Pair) -> None:
-    """Otherwise writers would wait for it."""
+    """A lease that is not released would make writers wait until it expires."""
     await cuttable.sign_in(entitled=None)  # the relay has to fetch the entitlement
     cuttable.cut()
     with pytest.raises(StoreUnavailableError):
@@ -127,7 +130,7 @@ async def test_a_relay_that_finds_durable_down_releases_its_lease(cuttable: Pair
 
 
 async def test_only_its_holder_releases_a_lease(pair: Pair) -> None:
-    """A fetch that outlived its lease must not end the next holder's."""
+    """A fetch whose lease has expired must not release the lease of the next fetch."""
     lease = keys.lease(PERSON)
     await pair.local.set(lease, "later")
 
@@ -138,7 +141,7 @@ async def test_only_its_holder_releases_a_lease(pair: Pair) -> None:
 
 
 async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
-    """It read durable before the write, and its lease expired meanwhile."""
+    """The fetch read durable before the write, and its lease expired before the fill."""
     await pair.settle("a", "b")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
@@ -153,7 +156,7 @@ async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
 
 
 async def test_a_write_ends_a_running_fetch(pair: Pair) -> None:
-    """Its lease has not expired, but its data are outdated."""
+    """The lease of the fetch has not expired, but what it read is outdated."""
     await pair.settle("a")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
@@ -163,7 +166,7 @@ async def test_a_write_ends_a_running_fetch(pair: Pair) -> None:
 
 
 async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
-    """Items that were removed and relayed before the flush would come back."""
+    """The fetch read items whose removal was relayed before the flush; they must not come back."""
     await pair.settle("a", "b")
     old = await pair.read_for_fetch("slow")
     await pair.remove("a")
@@ -175,7 +178,7 @@ async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
 
 
 async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
-    """The account is deleted on local only, and durable still has all of it."""
+    """The account is deleted on local only; the fetch read all of it from durable."""
     await pair.settle("a")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
@@ -186,7 +189,7 @@ async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
 
 
 async def test_a_fetch_after_a_deletion_restores_nothing(pair: Pair) -> None:
-    """Durable does not have the deletion yet; its version decides."""
+    """Durable does not have the deletion yet, but local's version of the deletion is newer."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     content = await pair.read_for_fetch("fresh")
@@ -197,7 +200,7 @@ async def test_a_fetch_after_a_deletion_restores_nothing(pair: Pair) -> None:
 
 
 async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
-    """Durable had nothing at the read, and has a set by now."""
+    """Durable had no set when the fetch read it, and has one now."""
     await pair.settle()
     nothing = await pair.read_for_fetch("slow")
     await pair.local.delete(keys.lease(PERSON))
@@ -210,7 +213,7 @@ async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> N
 
 
 async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
-    """Otherwise a person with preferences gets an empty answer for thirty seconds."""
+    """A cached answer 'durable has nothing' would hide the preferences for thirty seconds."""
     await pair.settle()
     await pair.add("a")
     nothing = await pair.read_for_fetch("slow")
@@ -222,7 +225,7 @@ async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
 
 
 async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
-    """Most readers have no preferences at all."""
+    """Most readers have no preferences, so each of their reads would ask durable."""
     await pair.settle()
     before = await pair.count_durable_scripts()
 
@@ -234,7 +237,7 @@ async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
 
 
 async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
-    """A set that is written, relayed and lost within thirty seconds is not empty."""
+    """A set that is written, relayed and lost within thirty seconds must not be read as empty."""
     await pair.settle()
     assert await pair.items() == []
     await pair.add("a")
@@ -245,7 +248,7 @@ async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
 
 
 async def test_a_hundred_misses_at_once_cost_one_fetch(pair: Pair) -> None:
-    """After a flush all readers miss at once."""
+    """After a flush, no reader finds its data on local."""
     await pair.settle("a")
     await pair.local.flushall()
     before = await pair.count_durable_scripts()
@@ -259,7 +262,7 @@ async def test_a_hundred_misses_at_once_cost_one_fetch(pair: Pair) -> None:
 async def test_misses_in_two_replicas_at_once_cost_one_fetch(
     pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
 ) -> None:
-    """The lease is on local, not in a process."""
+    """The lease is a key on local, so all replicas share it."""
     await pair.settle("a")
     async with open_pair(local_server.url, durable_server.url) as other:
         await pair.local.flushall()
@@ -274,7 +277,7 @@ async def test_misses_in_two_replicas_at_once_cost_one_fetch(
 async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outage(
     cuttable: Pair,
 ) -> None:
-    """Durable gets the deletion and the new account at once."""
+    """Durable gets the deletion and the new account in one record."""
     await cuttable.settle("old")
     cuttable.cut()
     await cuttable.people.delete_account(PERSON)
@@ -288,7 +291,7 @@ async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outag
 
 
 async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(cuttable: Pair) -> None:
-    """The service answers 202 as long as it is dirty."""
+    """The service answers 202 as long as the deleted person is dirty."""
     await cuttable.settle("a")
     cuttable.cut()
     await cuttable.people.delete_account(PERSON)
@@ -304,7 +307,7 @@ async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(cuttable: Pair
 
 
 async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(pair: Pair) -> None:
-    """They are fetched in one batch."""
+    """Both people are fetched in one batch."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
     await pair.durable.set(SET, "foreign")
@@ -317,7 +320,7 @@ async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(
 
 
 async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
-    """The application stores its anonymous visitors in the same key space."""
+    """The application stores its anonymous visitors under the same pattern of keys."""
     await pair.local.hset(f"user:{PERSON}", "name", "visitor")
     await pair.local.sadd(SET, "theirs")
     await pair.settle()
@@ -333,7 +336,7 @@ async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
 
 
 async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
-    """The number was a sponsor's before the visitors' counter reached it."""
+    """The visitors' counter reached a number that is a sponsor's GitHub id on durable."""
     await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(f"user:{PERSON}", "name", "visitor")
@@ -345,7 +348,7 @@ async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
 
 
 async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) -> None:
-    """The first fill must not be cached as absent from durable."""
+    """The first fill must not leave a cached answer that durable has no set."""
     await pair.settle("a")
     for _ in range(2):
         await pair.evict()
@@ -353,7 +356,7 @@ async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) ->
 
 
 async def test_a_set_of_waiting_changes_is_not_cached_as_absent(pair: Pair) -> None:
-    """Durable had no set at the fetch, and has one after the relay."""
+    """Durable had no set at the fetch, but gets the waiting changes with the next relay."""
     await pair.sign_in()
     await pair.local.delete(keys.NEGATIVE.format(id=PERSON))
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\na", "+")
@@ -365,7 +368,7 @@ async def test_a_set_of_waiting_changes_is_not_cached_as_absent(pair: Pair) -> N
 
 
 async def test_a_fetched_deletion_makes_no_person_dirty(pair: Pair) -> None:
-    """Local came back older: the removal is no new change of this side."""
+    """The removal comes from durable, so it is not a change that has to be sent there."""
     await pair.settle("a")
     older = {
         key: cast("bytes", await pair.local_store.run("DUMP", key))

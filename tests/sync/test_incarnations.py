@@ -1,4 +1,7 @@
-"""A server that comes back older never overwrites newer data."""
+"""A server that restarts in an older state never overwrites newer data.
+
+After a restart or a flush, the engine compares the two servers before it relies on their data.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -29,24 +32,24 @@ SET = keys.preferences(PERSON, COLLECTION)
 
 @dataclass
 class Aging:
-    """A pair whose local can come back older, and whose connection to durable can be cut."""
+    """A pair whose local can restart on an older copy, and whose link to durable can be cut."""
 
     pair: Pair
     server: OwnServer
 
     async def come_back_older(self, copy: Path) -> None:
-        """Restarts local on a copy."""
+        """Restarts local on an earlier copy of its data."""
         await self.server.come_back_older(copy)
 
     async def come_back_older_without_durable(self, copy: Path) -> None:
-        """Restarts local on a copy, and compares in vain."""
+        """Restarts local on an earlier copy while durable is down, so the comparison fails."""
         self.pair.cut()
         await self.server.come_back_older(copy)
         with pytest.raises(StoreUnavailableError):
             await self.pair.compare()
 
     async def lose_removal_without_durable(self) -> None:
-        """Settles {a, b}, relays a removal of a, and restarts local on the state before it."""
+        """Settles {a, b}, relays the removal of a, and restarts local on the state before."""
         await self.pair.settle("a", "b")
         copy = self.server.keep_copy()
         await self.pair.remove("a")
@@ -56,7 +59,7 @@ class Aging:
 
 @pytest.fixture
 async def aging(tmp_path: Path, durable: Redis, proxy: TcpProxy) -> AsyncIterator[Aging]:
-    """A pair whose local can come back older."""
+    """A pair whose local can restart on an older copy."""
     async with (
         own_server(tmp_path / "local") as server,
         open_pair(server.url, f"redis://127.0.0.1:{proxy.port}/0") as opened,
@@ -67,7 +70,7 @@ async def aging(tmp_path: Path, durable: Redis, proxy: TcpProxy) -> AsyncIterato
 
 @pytest.fixture
 async def own_durable(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A durable Redis that can come back older."""
+    """A durable Redis that can restart on an older copy."""
     async with own_server(tmp_path / "durable") as server:
         yield server
 
@@ -76,7 +79,7 @@ async def own_durable(tmp_path: Path) -> AsyncIterator[OwnServer]:
 async def restorable(
     local_server: EmbeddedValkey, local: Redis, own_durable: OwnServer
 ) -> AsyncIterator[Pair]:
-    """A pair whose durable can come back older."""
+    """A pair whose durable can restart on an older copy."""
     assert await local.ping()
     async with open_pair(local_server.url, own_durable.url) as opened:
         yield opened
@@ -87,7 +90,7 @@ async def _has_listener(pair: Pair) -> bool:
 
 
 async def test_a_local_that_is_not_compared_serves_no_command(aging: Aging) -> None:
-    """It may have come back older."""
+    """After a restart local may have an older state, until it is compared with durable."""
     pair = aging.pair
     await pair.add_person("a")
     await aging.come_back_older(aging.server.keep_copy())
@@ -100,7 +103,7 @@ async def test_a_local_that_is_not_compared_serves_no_command(aging: Aging) -> N
 
 
 async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> None:
-    """The merge precedes the first write, which would send the old state as the newest."""
+    """The merge comes before the first write, which would send the old state as the newest."""
     pair = aging.pair
     await pair.settle("a", "b")
     copy = aging.server.keep_copy()
@@ -119,7 +122,7 @@ async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> No
 
 
 async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
-    """They are dirty, and durable has nothing newer."""
+    """The person is dirty in the older state too, and durable has nothing newer."""
     pair = aging.pair
     await pair.settle()
     await pair.add("a")
@@ -130,7 +133,7 @@ async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
 
 
 async def test_a_write_to_an_older_local_waits_while_durable_is_down(aging: Aging) -> None:
-    """The set exists, but is outdated."""
+    """Local has the set, but in an outdated state, so the change waits for the merge."""
     pair = aging.pair
     await pair.settle("a", "b")
     copy = aging.server.keep_copy()
@@ -148,7 +151,7 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_down(aging: Agin
 
 
 async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> None:
-    """The login has the latest version of all; the state at the start counts."""
+    """The login gets the latest version on local, but its state at the restart decides."""
     pair = aging.pair
     await aging.lose_removal_without_durable()
     await pair.sign_in(OTHER)
@@ -165,7 +168,7 @@ async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> 
 async def test_a_login_that_only_an_older_local_sees_as_a_join_sends_nothing_old(
     aging: Aging,
 ) -> None:
-    """The person joined and removed an item after local's state."""
+    """Durable has a join and a removal of an item that are missing in local's older state."""
     pair = aging.pair
     await pair.settle("a", "b", entitled=False)
     copy = aging.server.keep_copy()
@@ -182,7 +185,7 @@ async def test_a_login_that_only_an_older_local_sees_as_a_join_sends_nothing_old
 
 
 async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None:
-    """The join is evaluated after the comparison."""
+    """The relay recognizes the join only after the comparison, and then sends all sets."""
     pair = aging.pair
     await pair.settle("a", "b")
     await pair.lapse()
@@ -200,7 +203,7 @@ async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None
 
 
 async def test_an_older_local_restores_no_deleted_account(aging: Aging) -> None:
-    """Durable has the version of the deletion."""
+    """Durable has the version of the deletion, which is newer than local's account."""
     pair = aging.pair
     await pair.settle("a")
     copy = aging.server.keep_copy()
@@ -214,7 +217,7 @@ async def test_an_older_local_restores_no_deleted_account(aging: Aging) -> None:
 
 
 async def test_an_older_local_without_an_incarnation_is_compared_too(aging: Aging) -> None:
-    """It was flushed and written to just before the copy."""
+    """The copy was made just after a flush, before the engine saved an incarnation again."""
     pair = aging.pair
     await pair.local.flushall()
     await aging.lose_removal_without_durable()
@@ -225,7 +228,7 @@ async def test_an_older_local_without_an_incarnation_is_compared_too(aging: Agin
 
 
 async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging) -> None:
-    """The listener waits for the comparison too."""
+    """The listener marks the write of another program only after the comparison."""
     pair = aging.pair
     await aging.lose_removal_without_durable()
     async with running_listener(pair):
@@ -240,7 +243,7 @@ async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging)
 
 
 async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> None:
-    """Otherwise all changes would wait for ever."""
+    """A failed comparison would make the changes of all people wait."""
     pair = aging.pair
     await pair.settle("a", "b", people=(PERSON, OTHER))
     copy = aging.server.keep_copy()
@@ -258,7 +261,7 @@ async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> No
 async def test_an_older_durable_gets_later_confirmed_changes_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """No person is dirty, and only local has the changes."""
+    """No person is dirty, and now only local has the changes."""
     await restorable.settle("a")
     copy = own_durable.keep_copy()
     await restorable.remove("a")
@@ -279,7 +282,7 @@ async def test_an_older_durable_gets_later_confirmed_changes_again(
 async def test_nothing_is_fetched_from_a_durable_that_is_not_compared(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """Local's newer data have to be sent before a fill from an older state."""
+    """Durable may be older than local, whose newer data have to be sent before a fetch."""
     await restorable.settle("a")
     await restorable.evict()
     await own_durable.come_back_older(own_durable.keep_copy())
@@ -293,7 +296,7 @@ async def test_nothing_is_fetched_from_a_durable_that_is_not_compared(
 async def test_a_restart_without_a_loss_sends_nothing_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """The counter of durable is unchanged."""
+    """Durable's count of applied records shows that it lost nothing."""
     await restorable.settle("a")
     await own_durable.kill()
     await own_durable.start()
@@ -306,7 +309,7 @@ async def test_a_restart_without_a_loss_sends_nothing_again(
 async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everything_again(
     pair: Pair,
 ) -> None:
-    """The next drain detects the flush by the counter."""
+    """The next drain detects the flush: durable's count of applied records went back."""
     await pair.settle("a")
     await pair.durable.flushall()
     await pair.sign_in(OTHER)
@@ -319,7 +322,7 @@ async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everythin
 async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_durable(
     pair: Pair,
 ) -> None:
-    """The person stays dirty, and the sweep sends the same state only once."""
+    """The person stays dirty, but the sweep does not send a state that durable already has."""
     await pair.sign_in(entitled=None)
     await pair.relay()
     for _ in range(2):
@@ -335,10 +338,10 @@ async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_du
 
 
 async def test_the_engine_restores_sponsors_after_a_flush(pair: Pair) -> None:
-    """The application reads the sets directly, which fetches nothing."""
+    """The application reads sponsors' sets without the service, so no read would fetch them."""
     await pair.settle("a", people=(PERSON, OTHER))
     async with running_engine(pair):
-        await until(lambda: _has_listener(pair))  # the comparison at the start is over
+        await until(lambda: _has_listener(pair))  # the first comparison is over
         await pair.local.flushall()
 
         async def is_back() -> bool:  # reads no set: the listener would restore it
@@ -352,7 +355,7 @@ async def test_the_engine_restores_sponsors_after_a_flush(pair: Pair) -> None:
 async def test_a_restarted_service_compares_at_once(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its gates are closed, and nothing else may come by for a while to be refused."""
+    """The service refuses requests until it has compared, so it does not wait for a request."""
     await pair.engine.open()
     comparisons: list[None] = []
     open_gates = pair.engine.open

@@ -1,4 +1,4 @@
-"""Servers with RedisJSON hold the hashes of each person as one document too.
+"""With RedisJSON, each server also has the hashes of a person as one JSON document.
 
 We do not ship the module: without SPONSORSYNC_TEST_REJSON these tests check only that its absence
 costs nothing. CONTRIBUTING.md says where to get it.
@@ -37,7 +37,7 @@ MONDAY_S = 1795420800
 async def json_servers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[list[EmbeddedValkey]]:
-    """Both servers with the module."""
+    """Two servers with the module: local and durable."""
     if not REJSON:
         pytest.skip("SPONSORSYNC_TEST_REJSON does not name a rejson.so")
     config = {"loadmodule": REJSON}
@@ -51,7 +51,7 @@ async def json_servers(
 
 @pytest.fixture
 async def documented(json_servers: list[EmbeddedValkey]) -> AsyncIterator[Pair]:
-    """A replica of the service between them, empty."""
+    """A pair of empty servers with the module."""
     async with _open_empty(json_servers, user="") as opened:
         yield opened
 
@@ -60,7 +60,7 @@ async def documented(json_servers: list[EmbeddedValkey]) -> AsyncIterator[Pair]:
 async def either(
     request: pytest.FixtureRequest, json_servers: list[EmbeddedValkey]
 ) -> AsyncIterator[Pair]:
-    """The same, and one that sends values: its users may not restore dumps."""
+    """A pair that sends dumps, then one that sends values because its users may not RESTORE."""
     commands = [] if request.param == "dumps" else ["-restore"]
     async with _open_empty(json_servers, user="some", commands=commands) as opened:
         assert opened.engine.incarnations.can_dump_to_durable == (request.param == "dumps")
@@ -69,7 +69,7 @@ async def either(
 
 @pytest.fixture
 async def forbidden(json_servers: list[EmbeddedValkey]) -> AsyncIterator[Pair]:
-    """The same, whose users may not write documents."""
+    """A pair whose users may not write JSON documents."""
     async with _open_empty(json_servers, user="some", commands=["-json.set"]) as opened:
         yield opened
 
@@ -102,7 +102,7 @@ async def test_a_login_writes_one_document_of_all_facts(documented: Pair) -> Non
 
 
 async def test_a_document_without_sponsorships_has_an_empty_object(documented: Pair) -> None:
-    """An empty list would become an object, and an index would not find its path."""
+    """`cjson` writes an empty Lua table as `{}`, so a search index finds an object at this path."""
     await documented.sign_in(entitled=None)
 
     document = await documented.local_store.run("JSON.GET", DOCUMENT, ".sponsorships")
@@ -111,7 +111,7 @@ async def test_a_document_without_sponsorships_has_an_empty_object(documented: P
 
 @pytest.mark.parametrize("text", ["nan", "0x10", "1e3", "-1", "", "123456789012345678"])
 async def test_a_value_that_is_no_safe_number_stays_text(documented: Pair, text: str) -> None:
-    """JSON has no nan, and cjson rounds long numbers: neither may fail a login."""
+    """JSON has no nan, and cjson rounds long numbers: such values must not fail a login."""
     await documented.sign_in()
     await documented.local.hset(FACTS, "tier_cents", text)
     await documented.sign_in(entitled=None)
@@ -121,7 +121,7 @@ async def test_a_value_that_is_no_safe_number_stays_text(documented: Pair, text:
 
 
 async def test_both_servers_have_the_same_document_after_each_change(either: Pair) -> None:
-    """For a new person, a lapse, and a removed name."""
+    """The changes are a new person, a lapse, and the removal of a name."""
     await _sign_in(either)
     await either.relay()
     new = await _load(either.durable)
@@ -135,7 +135,7 @@ async def test_both_servers_have_the_same_document_after_each_change(either: Pai
 
 
 async def test_a_flushed_local_has_its_document_back_with_the_first_read(either: Pair) -> None:
-    """It is built from the hashes, and is in no record."""
+    """The fetch rebuilds the document from the hashes; records do not contain it."""
     await _sign_in(either)
     await either.relay()
     before = await _load(either.local)
@@ -147,7 +147,7 @@ async def test_a_flushed_local_has_its_document_back_with_the_first_read(either:
 
 
 async def test_a_repaired_foreign_write_is_in_the_document(documented: Pair) -> None:
-    """The repair makes it a change like any other."""
+    """`verify --fix` gives the write a version, as for any other change."""
     await documented.settle()
     await documented.local.hset(PROFILE, "name", "Ada")
 
@@ -158,7 +158,7 @@ async def test_a_repaired_foreign_write_is_in_the_document(documented: Pair) -> 
 
 
 async def test_a_document_that_is_lost_comes_back_with_the_next_change(documented: Pair) -> None:
-    """Any change writes it, so a snapshot fills a durable that is new to the module."""
+    """Any change writes the document, so a snapshot fills a durable that just got the module."""
     await documented.settle()
     before = await _load(documented.durable)
     await documented.durable.delete(DOCUMENT)
@@ -171,7 +171,7 @@ async def test_a_document_that_is_lost_comes_back_with_the_next_change(documente
 async def test_a_change_of_preferences_alone_writes_no_document_on_durable(
     documented: Pair,
 ) -> None:
-    """It is the most frequent change, and the document has no preferences."""
+    """Preferences change most often, and the document does not contain them."""
     await documented.settle()
     await documented.durable.config_resetstat()
     await documented.add("a")
@@ -181,7 +181,7 @@ async def test_a_change_of_preferences_alone_writes_no_document_on_durable(
 
 
 async def test_verify_ignores_documents(documented: Pair) -> None:
-    """They are copies of the hashes."""
+    """Documents are copies of the hashes, which verify compares."""
     await documented.settle()
     await documented.local.delete(DOCUMENT)
 
@@ -189,7 +189,7 @@ async def test_verify_ignores_documents(documented: Pair) -> None:
 
 
 async def test_a_deleted_account_leaves_no_document_on_either_server(either: Pair) -> None:
-    """A copy is personal data too."""
+    """The document is personal data, as the hashes are."""
     await either.settle()
     assert await either.durable.exists(DOCUMENT) == 1
     await either.people.delete_account(PERSON)
@@ -201,7 +201,7 @@ async def test_a_deleted_account_leaves_no_document_on_either_server(either: Pai
 
 
 async def test_a_deletion_removes_parts_from_the_document(documented: Pair) -> None:
-    """Durable has a deletion that an older local lacks."""
+    """Local is older, and gets the deletion of an account from durable."""
     await documented.sign_in()
     record = await documented.pack()
     await documented.apply(record)
@@ -215,7 +215,7 @@ async def test_a_deletion_removes_parts_from_the_document(documented: Pair) -> N
 
 
 async def test_a_wrong_type_key_in_the_documents_place_stops_nothing(documented: Pair) -> None:
-    """The hash is the truth, so its copy must not fail a sign-in or a deletion."""
+    """The hashes are authoritative, so their copy must not fail a sign-in or a deletion."""
     for client in (documented.local, documented.durable):
         await client.set(DOCUMENT, "foreign")
     await documented.settle()
@@ -230,7 +230,7 @@ async def test_a_wrong_type_key_in_the_documents_place_stops_nothing(documented:
 
 
 async def test_a_wrong_type_key_in_the_facts_place_is_no_sponsorship(documented: Pair) -> None:
-    """A login without new facts must not fail."""
+    """The document has no sponsorship then, and a login without new facts does not fail."""
     await documented.sign_in()
     await documented.local.set(FACTS, "foreign")
     await documented.save_login(entitled=None, version=NO_VERSION)
@@ -239,7 +239,7 @@ async def test_a_wrong_type_key_in_the_facts_place_is_no_sponsorship(documented:
 
 
 async def test_a_text_that_is_not_utf8_is_relayed_without_a_document(documented: Pair) -> None:
-    """The module refuses it; no document is better than an outdated one."""
+    """RedisJSON refuses such text; the document is removed, for it would be outdated."""
     await documented.settle()
     await documented.local_store.run("HSET", PROFILE, "team", b"\xff")
     await documented.settle()
@@ -254,7 +254,7 @@ async def test_a_text_that_is_not_utf8_is_relayed_without_a_document(documented:
 async def test_a_user_without_the_right_writes_no_documents(
     json_servers: list[EmbeddedValkey], forbidden: Pair
 ) -> None:
-    """An earlier document is removed, and no refusal fills the log."""
+    """An earlier document is removed, and the ACL log gets no entry."""
     for server in json_servers:
         async with Redis.from_url(server.url) as client:
             await client.execute_command("JSON.SET", DOCUMENT, ".", "{}")  # type: ignore[no-untyped-call]
@@ -268,7 +268,7 @@ async def test_a_user_without_the_right_writes_no_documents(
 
 
 async def test_a_server_without_the_module_runs_no_command_for_it(pair: Pair) -> None:
-    """Each command would slow a snapshot down, and each error would raise an alarm."""
+    """Needless commands would slow a snapshot down, and their errors would raise alarms."""
     await pair.sign_in()
     for client in (pair.local, pair.durable):
         await client.config_resetstat()
@@ -282,7 +282,7 @@ async def test_a_server_without_the_module_runs_no_command_for_it(pair: Pair) ->
 
 
 async def test_redis_6_writes_documents_without_acl_check_cmd(pair: Pair, documented: Pair) -> None:
-    """RedisGears runs on it."""
+    """Redis 6, on which RedisGears runs, has no `redis.acl_check_cmd`."""
     script = load_script("repair").replace("redis.acl_check_cmd then", "nil then")
     for each in (pair, documented):
         await each.sign_in()
@@ -320,7 +320,7 @@ async def _open_empty(
 
 
 async def _sign_in(documented: Pair) -> None:
-    """Saves a login with all facts but an e-mail address."""
+    """Saves a login with all facts except an e-mail address."""
     profile = Profile(
         id=PERSON,
         login="31415926",

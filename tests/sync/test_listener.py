@@ -1,4 +1,4 @@
-"""Reads and writes on local by other programs than the service."""
+"""The listener notices reads and writes on local by programs other than the service."""
 
 import asyncio
 import secrets
@@ -15,7 +15,7 @@ from tests.support.waiting import until, until_equal
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
-# Handled in order: when the last one was, all before it were.
+# Notifications are handled in order: once this key's is handled, all earlier ones are too.
 LAST = keys.preferences(OTHER, COLLECTION)
 
 
@@ -67,7 +67,7 @@ async def _wait_until_all_is_handled(pair: Pair) -> None:
 async def test_a_write_of_the_application_reaches_durable(
     heard: Pair, loss: tuple[str, ...], write: tuple[str, ...], items: set[str]
 ) -> None:
-    """The old Flask code writes the set directly; a lost set is merged first."""
+    """The old Flask code writes the set directly; a lost set is first merged with durable's."""
     await heard.settle("a", "b")
     await heard.local_store.run(*loss)
     await heard.local_store.run(*write)
@@ -81,7 +81,7 @@ async def test_a_write_of_the_application_reaches_durable(
 async def test_the_last_removal_of_the_application_is_no_loss(
     heard: Pair, command: tuple[str, ...]
 ) -> None:
-    """The key is missing because its last item was removed."""
+    """Redis deletes a set with its last item, so this missing key means an empty set."""
     await heard.settle("a")
     await heard.local_store.run(*command)
     await until(lambda: _is_dirty(heard))
@@ -96,7 +96,7 @@ async def test_the_last_removal_of_the_application_is_no_loss(
 async def test_a_set_that_is_deleted_or_expires_is_a_loss(
     heard: Pair, command: tuple[str, ...]
 ) -> None:
-    """No program removes preferences like that, so durable keeps them."""
+    """No program empties preferences by DEL or expiry, so the set is fetched from durable."""
     await heard.settle("a")
     await heard.local_store.run(*command)
     await until_equal(lambda: heard.local.exists(SET), 0)
@@ -108,7 +108,7 @@ async def test_a_set_that_is_deleted_or_expires_is_a_loss(
 
 
 async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
-    """The set has already shrunk when the earlier addition is handled."""
+    """The set is already smaller when the listener handles the earlier addition."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")
@@ -123,7 +123,7 @@ async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
 
 
 async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) -> None:
-    """The removal is handled when the set is missing, but it did not remove the last item."""
+    """The set is missing when the removal is handled, but another item had been left."""
     await pair.settle("a", "b")
     async with _listening(pair) as handle:
         await pair.local.srem(SET, "a")
@@ -137,7 +137,7 @@ async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) ->
 
 
 async def test_our_own_changes_are_no_foreign_writes(pair: Pair) -> None:
-    """Otherwise each would be sent twice."""
+    """A change of the service that is taken for a foreign write would be sent twice."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")
@@ -152,7 +152,7 @@ async def test_our_own_changes_are_no_foreign_writes(pair: Pair) -> None:
 
 
 async def test_the_listener_ignores_sets_of_visitors(heard: Pair) -> None:
-    """They are hashes `user:{n}`, with sets of their own."""
+    """A visitor of the application has a hash `user:{n}`, and sets named like a person's."""
     await heard.local.hset(f"user:{PERSON}", "name", "visitor")
     await heard.local.sadd(SET, "theirs")
     await heard.local.smembers(keys.preferences(PERSON, "mnodes"))
@@ -166,7 +166,7 @@ async def test_the_listener_ignores_sets_of_visitors(heard: Pair) -> None:
 
 
 async def test_a_direct_reader_finds_a_lost_set_at_the_second_read(heard: Pair) -> None:
-    """The Pattern's search reads the set itself, without the service."""
+    """The Pattern's search reads sets without the service; a first read of a lost set is empty."""
     await heard.settle("a", "b")
     await heard.local.flushall()
     assert await heard.local_items() == set()
@@ -175,7 +175,7 @@ async def test_a_direct_reader_finds_a_lost_set_at_the_second_read(heard: Pair) 
 
 
 async def test_reading_a_missing_set_asks_durable_once(heard: Pair) -> None:
-    """Most readers have no preferences, and reads of own scripts miss as well."""
+    """Most readers have no preferences; each of their reads, also by our scripts, is a miss."""
     await heard.settle()
     before = await heard.count_durable_scripts()
     for _ in range(50):
@@ -189,7 +189,7 @@ async def test_reading_a_missing_set_asks_durable_once(heard: Pair) -> None:
 
 
 async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
-    """Empty is known, and stays known."""
+    """Local knows that the set is empty: its metadata say so."""
     await heard.add_person("a")
     await heard.remove("a")
     await heard.relay()
@@ -203,7 +203,7 @@ async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
 
 @pytest.mark.parametrize(("flags", "missing"), [("Kx", "Ems"), ("AE", "m")])
 async def test_missing_flags_are_reported_and_not_set(pair: Pair, flags: str, missing: str) -> None:
-    """The operator may forbid us to configure their Redis; `A` stands for all flags but m."""
+    """Operators may forbid us to configure their Redis; the flag `A` means all flags except m."""
     await pair.local.config_set("notify-keyspace-events", flags)
     listener = Listener(
         pair.local_store, catalog=CATALOG, hydrator=pair.engine.hydrator, may_configure=False
@@ -215,7 +215,7 @@ async def test_missing_flags_are_reported_and_not_set(pair: Pair, flags: str, mi
 
 
 async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pair) -> None:
-    """Later writes are notified; `verify` finds those in between."""
+    """Writes after the reconnection are noticed; `verify` finds those made meanwhile."""
     await heard.settle("a")
     await heard.local.client_kill_filter(_type="pubsub")
 
@@ -231,7 +231,7 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
 
 
 async def test_an_outage_of_durable_does_not_end_the_listener(cuttable: Pair) -> None:
-    """It restores lost sets again after the outage."""
+    """After the outage the listener restores lost sets again."""
     await cuttable.settle("a")
 
     async with running_listener(cuttable):

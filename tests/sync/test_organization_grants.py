@@ -54,7 +54,7 @@ def record_loads(
 
 
 async def test_an_end_reaches_members_that_local_had_lost(desk: Desk) -> None:
-    """A member that is fetched after a flush has the grants from before."""
+    """After a flush a member is fetched with grants from before the organization's end."""
     await desk.save_member()
     await desk.pair.relay()
     await desk.pair.local.flushall()
@@ -69,7 +69,7 @@ async def test_an_end_reaches_members_that_local_had_lost(desk: Desk) -> None:
 
 
 async def test_a_new_member_is_evaluated_once_more(desk: Desk) -> None:
-    """The organization may have changed between the read and the write of a login."""
+    """The organization may change between a login's read and its write of the grant."""
     await desk.save_member()
     joined = await desk.load_changed_organizations()
     await desk.members.recompute_changed()
@@ -82,7 +82,7 @@ async def test_a_new_member_is_evaluated_once_more(desk: Desk) -> None:
 async def test_members_keep_their_entitlement_while_their_organization_is_unknown(
     cut_desk: Desk,
 ) -> None:
-    """Durable alone has it, and is down: the change waits, other organizations do not."""
+    """Only durable has the organization, and is down: its change waits, others do not."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
     await cut_desk.save(SPONSOR, ORG)
     await cut_desk.save(replace(SPONSOR, tier_cents=2500), OTHER_ORG)
@@ -104,7 +104,7 @@ async def test_members_keep_their_entitlement_while_their_organization_is_unknow
 
 
 async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> None:
-    """Neither in the same organization nor in another, and it is not evaluated for ever."""
+    """All other members are recomputed, and the failing one is not retried for ever."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
     await desk.save(SPONSOR, ORG)
     await desk.save(SPONSOR, OTHER_ORG)
@@ -122,7 +122,7 @@ async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> Non
 async def test_only_the_new_member_is_evaluated_when_one_joins(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise each sign-in would evaluate thousands of members."""
+    """An organization may have thousands of members, too many to evaluate at each sign-in."""
     await desk.save_member()
     await desk.members.recompute_changed()
     await desk.save_grants(MEMBERSHIP, person_id=PERSON + 1)
@@ -136,7 +136,7 @@ async def test_only_the_new_member_is_evaluated_when_one_joins(
 async def test_members_are_evaluated_in_batches(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A round trip for each would take minutes; unchanged members are not written."""
+    """A round trip for each member would take minutes; unchanged members are not written."""
     numbers = list(range(PERSON, PERSON + 3))
     await desk.save(SPONSOR, ORG)
     for number in numbers:
@@ -176,7 +176,7 @@ async def test_a_member_who_changes_meanwhile_is_evaluated_alone(
 
 
 async def test_one_replica_recomputes_members_at_a_time(desk: Desk) -> None:
-    """Several would do the same work."""
+    """Several replicas would do the same work."""
     await desk.save_member()
     await desk.pair.local.set(keys.RECOMPUTING, "another", px=keys.RECOMPUTING_TTL_MS)
     await desk.members.recompute_changed()
@@ -214,7 +214,7 @@ async def test_the_lock_is_extended_while_members_are_evaluated(
 async def test_a_replica_that_lost_the_lock_leaves_the_rest_to_its_holder(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was stalled; the change stays for the holder."""
+    """The replica was stalled until its lock expired; the change stays for the new holder."""
     await desk.save_member()
     load = EntitlementStore.load
 
@@ -231,7 +231,7 @@ async def test_a_replica_that_lost_the_lock_leaves_the_rest_to_its_holder(
 
 
 async def test_an_organization_that_does_not_sponsor_entitles_no_member(desk: Desk) -> None:
-    """It never sponsored, or its account is deleted."""
+    """The organization never sponsored, or its account was deleted."""
     await desk.save_grants(MEMBERSHIP, OVERRIDE)
     await desk.members.recompute_changed()
 
@@ -257,7 +257,7 @@ async def test_a_local_that_came_back_older_drops_grants_that_have_ended_since(d
 
 
 async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(desk: Desk) -> None:
-    """Merging the newer organization from durable is another change of it."""
+    """Merging the organization's newer facts from durable marks it as changed."""
     await desk.save_member()
     await desk.members.recompute_changed()
     await desk.pair.relay()
@@ -277,7 +277,7 @@ async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(des
 
 
 async def test_an_organization_that_only_durable_has_entitles_at_a_sign_in(desk: Desk) -> None:
-    """Members do not see its private sponsorship; it is fetched after a flush."""
+    """GitHub hides the private sponsorship from members; after a flush durable has it."""
     await desk.save(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await desk.pair.relay()
     await desk.pair.local.flushall()
@@ -288,7 +288,7 @@ async def test_an_organization_that_only_durable_has_entitles_at_a_sign_in(desk:
 
 
 async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None:
-    """The seat is taken before the facts are saved, and is missing to other members."""
+    """The seat is taken before the facts are saved; if that fails, it expires."""
     await desk.save(SPONSOR, ORG)
     local = desk.pair.local
     before = await load_second(local)
@@ -308,7 +308,7 @@ async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None
 
 
 async def test_an_organization_that_cannot_be_loaded_keeps_its_members(cut_desk: Desk) -> None:
-    """Durable alone has it, and is down: unknown is not no."""
+    """Only durable has the organization, and is down: unknown does not mean 'not a sponsor'."""
     stored = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
     await cut_desk.save(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await cut_desk.pair.relay()
@@ -327,7 +327,7 @@ async def test_an_organization_that_cannot_be_loaded_keeps_its_members(cut_desk:
 
 
 async def test_an_organization_that_durable_does_not_have_entitles_no_member(desk: Desk) -> None:
-    """Durable answered, so it is known and not unknown."""
+    """Durable answered that it has no such organization, so this is known."""
     seen = await desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG, OTHER_ORG))
 
     assert (seen.grants, seen.memberships_unknown_since) == ((), None)
@@ -336,7 +336,7 @@ async def test_an_organization_that_durable_does_not_have_entitles_no_member(des
 async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tier(
     cut_desk: Desk,
 ) -> None:
-    """Members do not see the tier; durable has it, and is down."""
+    """GitHub hides the tier from members; only durable has it, and is down."""
     shown = Sponsorship(
         sponsorable=SPONSORABLE,
         created_at=YESTERDAY,

@@ -53,7 +53,7 @@ async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
 
 @pytest.fixture
 async def admin(own: OwnServer) -> AsyncIterator[Redis]:
-    """An operator's connection to it, which keeps all permissions."""
+    """An operator's connection to this server, which keeps all permissions."""
     async with open_admin(own) as client:
         yield client
 
@@ -63,7 +63,7 @@ async def on_own_local(
     own: OwnServer, durable_server: EmbeddedValkey, durable: Redis
 ) -> AsyncIterator[Pair]:
     """A pair whose local the test may break."""
-    assert await durable.ping()  # it is empty
+    assert await durable.ping()  # the fixture has emptied it
     async with open_pair(own.url, durable_server.url) as pair:
         yield pair
 
@@ -73,7 +73,7 @@ async def on_own_durable(
     own: OwnServer, local_server: EmbeddedValkey, local: Redis
 ) -> AsyncIterator[Pair]:
     """A pair whose durable the test may break."""
-    assert await local.ping()  # it is empty
+    assert await local.ping()  # the fixture has emptied it
     async with open_pair(local_server.url, own.url) as pair:
         yield pair
 
@@ -82,7 +82,7 @@ async def on_own_durable(
 async def test_durables_outage_makes_no_dead_letter_and_loses_nothing(
     outage: Outage, own: OwnServer, admin: Redis, on_own_durable: Pair
 ) -> None:
-    """No data are wrong; afterwards both servers are equal."""
+    """An outage is no fault of a person's data, so no person becomes a dead letter."""
     await fill_with_ballast(admin)
     pair = on_own_durable
     await pair.settle("a")
@@ -112,7 +112,7 @@ async def _delete(pair: Pair) -> None:
     await pair.people.delete_account(PERSON)
 
 
-# A server that is out of memory finishes a script that began with a removal.
+# A server that is out of memory does not refuse a script whose first write is a removal.
 LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
     (outage, write)
     for outage in OUTAGES
@@ -129,7 +129,7 @@ async def test_locals_outage_is_reported_and_leaves_nothing_half_done(
     admin: Redis,
     on_own_local: Pair,
 ) -> None:
-    """The writer gets an error that names local and the reason, and no key changed."""
+    """The writer gets an error that names local and the reason, and no key changes."""
     await fill_with_ballast(admin)
     pair = on_own_local
     await pair.settle("a")
@@ -157,7 +157,7 @@ async def _is_compared(pair: Pair) -> bool:
 
 @pytest.fixture
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes loops retry sooner than those of a service."""
+    """Shortens the waits of the loops, so that the test is fast."""
     for module, constants in (
         (engine_module, ("_REST_S", "_SWEEP_S", "_WATCH_S")),
         (listener_module, ("_REST_S",)),
@@ -172,7 +172,7 @@ def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_engine_goes_on_by_itself_after_durables_outage(
     outage: Outage, own: OwnServer, admin: Redis, on_own_durable: Pair
 ) -> None:
-    """Its loops run on, and detect that durable is back."""
+    """The loops of the engine keep running, and detect that durable is back."""
     await fill_with_ballast(admin)
     pair = on_own_durable
     async with running_engine(pair) as engine:
@@ -190,7 +190,7 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
 async def test_the_engine_goes_on_by_itself_after_locals_outage(
     outage: Outage, own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """All its loops need local, and none of them ends."""
+    """All loops of the engine need local; they wait for it and do not end."""
     await fill_with_ballast(admin)
     pair = on_own_local
     async with running_engine(pair) as engine:
@@ -208,7 +208,7 @@ async def test_the_engine_goes_on_by_itself_after_locals_outage(
 async def test_each_loop_logs_that_it_waits_for_the_end_of_an_outage(
     own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """An operator reads the reason there; no loop ends."""
+    """An operator reads the reason in the log; no loop ends."""
     pair = on_own_local
     async with running_engine(pair) as engine:
         await pair.sign_in()
@@ -233,7 +233,7 @@ async def test_a_start_counts_as_no_outage(
     durable: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Loops wait for the first comparison, and count no failure meanwhile."""
+    """Loops wait for the first comparison of the servers, and count no failure meanwhile."""
     assert await local.ping()
     assert await durable.ping()
 
@@ -261,7 +261,7 @@ async def test_a_start_counts_as_no_outage(
 
 @pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_relay(pair: Pair) -> None:
-    """An unreadable entry ended it for good, while the service reported ready."""
+    """An unreadable entry of the outbox once ended it for good, with the service still ready."""
 
     async def has_failed() -> bool:
         return bool(relay.failures)
@@ -281,7 +281,7 @@ async def test_no_error_ends_the_relay(pair: Pair) -> None:
 
 @pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_sweep(pair: Pair) -> None:
-    """It fails while an unreadable dead letter is there, and sends people afterwards."""
+    """The sweep fails while a dead letter is unreadable, and sends dirty people afterwards."""
 
     async def has_failed() -> bool:
         return bool(sweep.failures)
@@ -314,7 +314,7 @@ async def _is_changed(pair: Pair) -> bool:
 async def test_a_local_out_of_memory_still_answers_readers(
     own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """Known sets are read without a write."""
+    """Reading a set that local has writes nothing."""
     pair = on_own_local
     await pair.add_person("a")
     async with be_out_of_memory(own, admin):

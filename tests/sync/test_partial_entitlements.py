@@ -1,4 +1,4 @@
-"""Partial facts: saved while durable is down, and completed afterwards."""
+"""Partial facts: saved while durable, which may have more, is down; completed afterwards."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ from tests.support.waiting import until
 
 
 async def test_facts_that_were_fetched_after_the_load_are_not_overwritten(cut_desk: Desk) -> None:
-    """Fetched facts may have the same version as before the loss."""
+    """Facts that are lost and fetched again may keep their version, so it shows no change."""
     await cut_desk.save_grants(OVERRIDE)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.delete(ENTITLEMENT)
@@ -53,7 +53,7 @@ async def test_facts_that_were_fetched_after_the_load_are_not_overwritten(cut_de
 
 
 async def test_facts_of_a_login_during_an_outage_are_completed_later(cut_desk: Desk) -> None:
-    """Durable's facts are merged first, not overwritten."""
+    """Durable's facts are merged into the partial ones before these are sent."""
     grants = (MEMBERSHIP, OVERRIDE, PATRON)
     await cut_desk.lose_local(replace(SPONSOR, grants=grants))
     await cut_desk.pair.sign_in()
@@ -74,7 +74,7 @@ async def test_facts_of_a_login_during_an_outage_are_completed_later(cut_desk: D
 async def test_a_person_without_a_sponsorship_is_unknown_during_the_outage(
     cut_desk: Desk, source: str
 ) -> None:
-    """Durable may have an override of an administrator."""
+    """Durable may have an administrator's override, so 'not entitled' is not known."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     save: dict[str, Callable[[], Awaitable[None]]] = {
         "login": lambda: cut_desk.pair.sign_in(entitled=False),
@@ -91,7 +91,7 @@ async def test_a_person_without_a_sponsorship_is_unknown_during_the_outage(
 
 
 async def test_a_second_webhook_during_the_outage_leaves_facts_partial(cut_desk: Desk) -> None:
-    """Durable has not answered yet."""
+    """Only an answer of durable completes the facts."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.apply_webhook(SPONSOR)
     await cut_desk.apply_webhook(replace(SPONSOR, valid_until=YESTERDAY))
@@ -104,7 +104,7 @@ async def test_a_second_webhook_during_the_outage_leaves_facts_partial(cut_desk:
 
 
 async def test_partial_facts_are_not_sent_while_another_fetch_runs(cut_desk: Desk) -> None:
-    """A snapshot skips them too; the person stays dirty."""
+    """The relay and a snapshot skip partial facts; the person stays dirty."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
     cut_desk.pair.flow()
@@ -123,7 +123,7 @@ async def test_partial_facts_are_not_sent_while_another_fetch_runs(cut_desk: Des
 
 
 async def test_partial_facts_are_complete_if_durable_has_none(cut_desk: Desk) -> None:
-    """They are marked complete and relayed."""
+    """Durable answers that it has no facts, so the partial ones are marked complete and sent."""
     cut_desk.pair.cut()
     await cut_desk.pair.sign_in(entitled=False)
     meanwhile = await cut_desk.load_status()
@@ -135,14 +135,14 @@ async def test_partial_facts_are_complete_if_durable_has_none(cut_desk: Desk) ->
 
 
 async def test_facts_are_complete_at_once_if_durable_answers(desk: Desk) -> None:
-    """Durable answered that it has nothing."""
+    """Durable answered that it has no facts, so the saved ones are never partial."""
     await desk.pair.sign_in(entitled=False)
 
     assert await desk.load_status() is EntitlementStatus.NOT_ENTITLED
 
 
 async def test_an_administrator_waits_for_facts_that_only_durable_has(cut_desk: Desk) -> None:
-    """An unknown override can be neither removed nor replaced."""
+    """An override that is unknown during an outage can be neither removed nor replaced."""
     override = replace(OVERRIDE, until=TOMORROW)
     await cut_desk.lose_local(replace(SPONSOR, grants=(override,)))
     await cut_desk.pair.sign_in()
@@ -163,7 +163,7 @@ async def test_an_administrator_waits_for_facts_that_only_durable_has(cut_desk: 
 async def test_an_older_local_with_partial_facts_merges_newer_facts_of_durable(
     cut_desk: Desk,
 ) -> None:
-    """Another replica completed and changed them before local came back older."""
+    """Another replica completed and changed the facts before local restarted in an older state."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
     before = await cut_desk.pair.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
@@ -246,7 +246,7 @@ async def test_facts_saved_during_the_outage_are_completed_by_durables(
     meanwhile: EntitlementFacts,
     afterwards: EntitlementFacts,
 ) -> None:
-    """GitHub's later facts win; the others are taken from durable."""
+    """GitHub's later facts win; facts that it did not report are taken from durable."""
     await cut_desk.lose_local(stored)
     await cut_desk.save(meanwhile)
     await cut_desk.pair.reconnect()
@@ -256,7 +256,7 @@ async def test_facts_saved_during_the_outage_are_completed_by_durables(
 
 
 async def test_the_check_of_memberships_comes_back_after_a_webhook(cut_desk: Desk) -> None:
-    """A webhook has no memberships, so the earlier check still counts."""
+    """A webhook reports no memberships, so the time of their earlier check stays valid."""
     await cut_desk.lose_local(CHECKED)
     await cut_desk.save(ENDED)
     await cut_desk.pair.reconnect()

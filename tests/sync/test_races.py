@@ -1,4 +1,7 @@
-"""Concurrent and killed relays: the last write wins, and every change is sent."""
+"""Concurrent and killed relays: the last write wins, and every change is sent.
+
+A relay *packs* people's records on local, *applies* them on durable, and *confirms* them on local.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +28,7 @@ A_YEAR_US = 365 * 86400 * 10**6
 
 
 async def test_a_late_relay_does_not_restore_an_older_state(pair: Pair) -> None:
-    """It packed the older state, and was stalled before the apply."""
+    """The relay packed an older state, and was stalled before the apply."""
     await pair.add_person("a", "b")
     stalled = await pair.pack()
     await pair.remove("a")
@@ -37,7 +40,7 @@ async def test_a_late_relay_does_not_restore_an_older_state(pair: Pair) -> None:
 
 
 async def test_a_late_relay_does_not_restore_a_deleted_account(pair: Pair) -> None:
-    """The deletion leaves no part with a newer version, only its own version."""
+    """A deletion leaves no part with a newer version, but the version of the deletion."""
     await pair.add_person("a")
     stalled = await pair.pack()
     await pair.people.delete_account(PERSON)
@@ -50,7 +53,7 @@ async def test_a_late_relay_does_not_restore_a_deleted_account(pair: Pair) -> No
 
 
 async def test_a_change_during_a_relay_stays_dirty(pair: Pair) -> None:
-    """Durable's answer is for the older record."""
+    """Durable's answer confirms only the record from before the change."""
     await pair.add_person("a")
     relay = pair.engine.relay
     records = await relay._pack_sendable([PERSON])
@@ -64,7 +67,7 @@ async def test_a_change_during_a_relay_stays_dirty(pair: Pair) -> None:
 
 
 async def test_a_join_sends_older_sets_beside_a_newer_profile(pair: Pair) -> None:
-    """A person signs in every day before joining: each part has its own version."""
+    """Sign-ins before the join made only the profile newer: each part has its own version."""
     await pair.add_person("a", entitled=False)
     await pair.settle(entitled=False)
     await pair.settle(entitled=True)
@@ -73,7 +76,7 @@ async def test_a_join_sends_older_sets_beside_a_newer_profile(pair: Pair) -> Non
 
 
 async def test_a_rejoin_sends_additions_from_after_the_lapse(pair: Pair) -> None:
-    """The pruned copy has local's version, but not all of its items."""
+    """The pruned copy on durable has local's version, but not all of local's items."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.add("c")
@@ -86,7 +89,7 @@ async def test_a_rejoin_sends_additions_from_after_the_lapse(pair: Pair) -> None
 
 
 async def test_a_late_pruning_removes_nothing_after_a_rejoin(pair: Pair) -> None:
-    """It was computed during the lapse."""
+    """The items to prune were computed during the lapse."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.remove("a")
@@ -104,7 +107,7 @@ async def test_a_late_pruning_removes_nothing_after_a_rejoin(pair: Pair) -> None
 
 
 async def test_two_relays_at_once_lose_nothing(pair: Pair) -> None:
-    """Both relay the same people again and again while they change."""
+    """Both relays send the same people repeatedly while these change."""
     relays = [pair.create_relay(), pair.create_relay()]
     people = list(range(PERSON, PERSON + 20))
     for person in people:
@@ -146,7 +149,7 @@ async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
 
 
 async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
-    """Does the steps of a drain, and stops after each."""
+    """Performs the steps of a drain, and pauses after each."""
     records = await relay._pack_sendable([PERSON])
     yield
     answers = await pair.apply(records)
@@ -156,7 +159,7 @@ async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
 
 
 async def test_two_relays_share_the_outbox(pair: Pair) -> None:
-    """Each entry wakes one of them."""
+    """Each entry of the outbox goes to only one relay."""
     one, other = pair.create_relay(), pair.create_relay()
     await one._create_group()
     for person in range(PERSON, PERSON + 10):
@@ -168,7 +171,7 @@ async def test_two_relays_share_the_outbox(pair: Pair) -> None:
 
 
 class _Delayed:
-    """A store that holds its first answer to `run_scripts` back until the second is done."""
+    """A store that delays its first answer to `run_scripts` until `second_is_done` is set."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -188,7 +191,7 @@ class _Delayed:
 
 
 async def test_answers_out_of_order_are_no_sign_of_a_loss(pair: Pair) -> None:
-    """Otherwise durable's counter seems to go back."""
+    """A late answer has a lower count of applied records, as if durable had lost some."""
     for person in (PERSON, OTHER):
         await pair.sign_in(person)
     await pair.relay()
@@ -211,12 +214,12 @@ async def test_answers_out_of_order_are_no_sign_of_a_loss(pair: Pair) -> None:
 
 
 class _KilledError(Exception):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 @dataclass
 class _Fuse:
-    """Lets a number of calls to all stores through, and none after that."""
+    """Permits a number of calls to all stores together, then raises at every call."""
 
     calls_left: int
 
@@ -227,7 +230,7 @@ class _Fuse:
 
 
 class _FusedStore:
-    """A store that raises before a call once the fuse has burnt."""
+    """A store whose calls raise once the fuse permits no more."""
 
     def __init__(self, store: RedisStore, fuse: _Fuse) -> None:
         self._store = store
@@ -308,7 +311,7 @@ async def _delete_and_return(pair: Pair, person: int) -> None:
 async def test_another_relay_finishes_the_work_of_a_killed_one(
     pair: Pair, happen: Callable[[Pair, int], Awaitable[None]]
 ) -> None:
-    """The first relay is killed before each of its steps; a sweep of the other does the rest."""
+    """The first relay is killed before each of its steps; the sweeps of another do the rest."""
     steps = -1
     is_killed = True
     while is_killed:
@@ -324,7 +327,7 @@ async def test_another_relay_finishes_the_work_of_a_killed_one(
         else:
             is_killed = False
         await pair.local.delete(keys.lease(person))  # as if it had expired
-        await heir.sweep()  # only lists dirty people
+        await heir.sweep()  # the first sweep only lists dirty people
         for _ in range(3):
             await heir.sweep()
 
@@ -332,7 +335,7 @@ async def test_another_relay_finishes_the_work_of_a_killed_one(
         assert await pair.durable_items(person) == {"b", "c"}
         assert await pair.dirty() == set()
 
-    assert steps >= 5  # read, XDEL, export, apply, confirm
+    assert steps >= 5  # read, XDEL, pack, apply, confirm
 
 
 async def test_dirty_people_are_sent_after_a_loss_of_the_outbox(pair: Pair) -> None:
@@ -341,7 +344,7 @@ async def test_dirty_people_are_sent_after_a_loss_of_the_outbox(pair: Pair) -> N
     await pair.local.delete(keys.OUTBOX)
     relay = pair.create_relay()
     assert await relay._read_outbox() == []  # creates the group again
-    assert await relay.sweep() == 0  # not the first time: another relay may have them
+    assert await relay.sweep() == 0  # the first sweep sends none: another relay may be sending them
     assert await relay.sweep() == 1
 
     assert await pair.durable_items() == {"a"}
@@ -349,7 +352,7 @@ async def test_dirty_people_are_sent_after_a_loss_of_the_outbox(pair: Pair) -> N
 
 
 async def test_a_lost_group_is_created_again_and_reads_all_entries(pair: Pair) -> None:
-    """An operator may destroy it."""
+    """An operator may destroy the consumer group of the outbox."""
     relay = pair.create_relay()
     await relay._create_group()
     await pair.local.xgroup_destroy(keys.OUTBOX, keys.OUTBOX_GROUP)
@@ -377,7 +380,7 @@ async def test_versions_grow_also_when_the_clock_goes_back(pair: Pair) -> None:
 
 
 async def test_a_fetched_set_with_a_version_from_the_future_can_be_changed(pair: Pair) -> None:
-    """A flush removed the last version of local; the fetched one is a lower bound."""
+    """Local lost its last version in a flush; new versions must exceed the fetched one."""
     await pair.sign_in()
     future = int(datetime.now(UTC).timestamp() * 1e6) + A_YEAR_US
     await pair.local.zadd(keys.PEOPLE, {str(PERSON): future})
@@ -395,7 +398,7 @@ async def test_a_fetched_set_with_a_version_from_the_future_can_be_changed(pair:
 
 
 async def test_ten_thousand_items_are_pruned(pair: Pair) -> None:
-    """Lua can unpack some 8,000 values at once."""
+    """Lua's `unpack` returns at most some 8,000 values, so scripts have to work in chunks."""
     many = [f"item-{number}" for number in range(10_000)]
     await pair.settle(*many)
     await pair.lapse()
@@ -406,7 +409,7 @@ async def test_ten_thousand_items_are_pruned(pair: Pair) -> None:
 
 
 async def test_a_relay_takes_more_people_than_lua_unpacks(pair: Pair) -> None:
-    """One script confirms all of them."""
+    """One script confirms all people of a drain."""
     people = range(PERSON, PERSON + 5000)
     fields = ("v:profile", "5", "p:profile", "1", "p:entitlement:maintainer", "0")
     await pair.local_store.run_together(
@@ -425,7 +428,7 @@ async def test_an_outage_costs_one_entry_for_each_changed_person(cuttable: Pair)
     """Hundreds of changes of one person must not fill the outbox."""
     people = range(PERSON, PERSON + scale(50))
     await cuttable.settle("a", people=people)
-    await cuttable.local.delete(keys.OUTBOX)  # these drains did not read it
+    await cuttable.local.delete(keys.OUTBOX)  # the drains of `settle` do not read it
     cuttable.cut()
 
     async def change(person: int) -> None:
@@ -447,7 +450,7 @@ async def test_an_outage_costs_one_entry_for_each_changed_person(cuttable: Pair)
 
 
 async def test_an_entitlement_that_ends_by_time_reaches_durables_index(pair: Pair) -> None:
-    """No login happens at that moment; the sweep makes the end a change."""
+    """No login happens at the end, so the periodic sweep makes it a change that is relayed."""
     soon = datetime.now(UTC) + timedelta(hours=1)
     await pair.sign_in(until=soon)
     await pair.add("a")
@@ -467,7 +470,7 @@ async def test_an_entitlement_that_ends_by_time_reaches_durables_index(pair: Pai
 async def test_an_entitlement_that_ended_while_local_was_flushed_reaches_durables_index(
     pair: Pair,
 ) -> None:
-    """The flush removed the list of ends; the fetch finds the end in the facts."""
+    """The flush removed local's list of ends; the fetch finds the end in the facts."""
     await pair.sign_in(until=datetime.now(UTC) + timedelta(hours=1))
     await pair.add("a")
     await pair.relay()
@@ -483,7 +486,7 @@ async def test_an_entitlement_that_ended_while_local_was_flushed_reaches_durable
 
 
 async def _let_entitlement_end(pair: Pair, second: int) -> None:
-    """Sets the end of the entitlement on both servers, as if it had always been this."""
+    """Sets the end of the entitlement to this second on both servers, without a change."""
     for client in (pair.local, pair.durable):
         await client.hset(keys.sponsorship("maintainer", PERSON), "valid_until", str(second))
         await client.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{PERSON}": second})

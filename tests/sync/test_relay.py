@@ -1,11 +1,11 @@
-"""Changes on local reach durable."""
+"""The relay sends changes on local to durable."""
 
 from sponsorsync.store import keys
 from tests.support.sync import COLLECTION, PERSON, Pair
 
 
 async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
-    """The main path: profile, entitlement, preferences, and the index there."""
+    """Profile, entitlement and preferences are sent, and durable's index gets the person."""
     await pair.settle("a", "b")
 
     assert await pair.durable_items() == {"a", "b"}
@@ -15,7 +15,7 @@ async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
 
 
 async def test_preferences_of_people_who_are_not_entitled_stay_on_local(pair: Pair) -> None:
-    """Profile and entitlement are sent, preferences are not."""
+    """Of people who are not entitled, only profile and entitlement are sent."""
     await pair.settle("a", entitled=False)
 
     assert await pair.durable_items() == set()
@@ -24,7 +24,7 @@ async def test_preferences_of_people_who_are_not_entitled_stay_on_local(pair: Pa
 
 
 async def test_a_set_lost_alone_is_restored_and_never_sent_as_empty(pair: Pair) -> None:
-    """An eviction is no removal."""
+    """Redis may evict the key of a set; this does not mean that its items were removed."""
     await pair.settle("a", "b")
     await pair.local.delete(keys.preferences(PERSON, COLLECTION))
     await pair.settle()
@@ -45,7 +45,7 @@ async def test_an_add_on_a_lost_set_makes_no_partial_set(pair: Pair) -> None:
 
 
 async def test_a_login_right_after_a_flush_hides_no_set(pair: Pair) -> None:
-    """It writes the profile, and leaves the sets unknown."""
+    """The login writes the profile; the sets stay unknown, and are not sent as empty."""
     await pair.settle("a")
     await pair.local.flushall()
     await pair.settle()
@@ -68,7 +68,7 @@ async def test_the_relay_prunes_the_copy_after_a_lapse_and_never_extends_it(pair
 
 
 async def test_a_rejoin_before_the_lapse_was_swept_sends_everything(pair: Pair) -> None:
-    """The index still has the person, so it alone does not show the join."""
+    """The index still has the person from before the lapse, so it does not show the join."""
     await pair.settle("a", "b")
     await pair.local.hset(keys.sponsorship("maintainer", PERSON), "valid_until", 1)
     await pair.add("c")
@@ -82,7 +82,7 @@ async def test_a_rejoin_before_the_lapse_was_swept_sends_everything(pair: Pair) 
 
 
 async def test_a_deletion_removes_both_copies(pair: Pair) -> None:
-    """A later login starts with nothing."""
+    """A later login of the person starts without data."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     await pair.settle()
@@ -93,7 +93,7 @@ async def test_a_deletion_removes_both_copies(pair: Pair) -> None:
 
 
 async def test_entries_of_a_killed_relay_are_trimmed(pair: Pair) -> None:
-    """They are never read again; dirty people are swept."""
+    """Such entries are never read again; their people are dirty, and the sweep sends them."""
     await pair.local.xadd(keys.OUTBOX, {"u": "1"}, id="1-1")
     await pair.sign_in()
 

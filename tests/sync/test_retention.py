@@ -12,7 +12,7 @@ RETENTION = timedelta(days=90)
 
 
 async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> int:
-    """Makes a person entitled until then; returns the second of the end."""
+    """Makes a person's entitlement end so many days ago; returns the end in Unix seconds."""
     end = datetime.now(UTC) - timedelta(days=days)
     await pair.sign_in(person_id)
     await pair.add("a", "b", person_id=person_id)
@@ -27,7 +27,7 @@ async def _remove_lapsed(pair: Pair) -> list[Removal]:
 
 
 async def _remove_listed(pair: Pair, lapse: int) -> list[object]:
-    """Does the last step of the job, for a person who was listed with this lapse."""
+    """Performs the last step of the job for a person listed with this lapse."""
     reply = await pair.durable_store.run_script(
         "forget_lapsed", PERSON, lapse, CATALOG.sponsorables_json
     )
@@ -35,7 +35,7 @@ async def _remove_listed(pair: Pair, lapse: int) -> list[object]:
 
 
 async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None:
-    """A person who rejoins within it finds them."""
+    """A person who rejoins within the retention finds their preferences."""
     await _lapse_days_ago(pair, 89.9)
 
     assert await _remove_lapsed(pair) == []
@@ -43,7 +43,7 @@ async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None
 
 
 async def test_the_end_of_the_retention_removes_the_sets_and_reports_them(pair: Pair) -> None:
-    """Profile and entitlement stay: they belong to everyone who signed in."""
+    """Profile and entitlement stay: durable has these for everyone who signed in."""
     await _lapse_days_ago(pair, 90.1)
     await _lapse_days_ago(pair, 89.9, OTHER)
 
@@ -55,7 +55,7 @@ async def test_the_end_of_the_retention_removes_the_sets_and_reports_them(pair: 
 
 
 async def test_sets_removed_by_the_retention_stay_on_local(pair: Pair) -> None:
-    """The durable copy ends; local's sets are not ours to remove."""
+    """Retention applies to durable's copy; local's sets belong to the application."""
     await _lapse_days_ago(pair, 90.1)
     await _remove_lapsed(pair)
 
@@ -73,7 +73,7 @@ async def test_a_rejoin_after_the_retention_is_copied_again(pair: Pair) -> None:
 
 
 async def test_the_retention_leaves_the_version_of_the_sets(pair: Pair) -> None:
-    """It refuses older records, whose sets would stay for ever."""
+    """By this version durable refuses older records, whose sets would stay for ever."""
     await _lapse_days_ago(pair, 90.1)
     version = await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}")
     await _remove_lapsed(pair)
@@ -82,7 +82,7 @@ async def test_the_retention_leaves_the_version_of_the_sets(pair: Pair) -> None:
 
 
 async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pair: Pair) -> None:
-    """The job lists many people, and comes to each one later."""
+    """The job first lists many people, and removes the sets of each one later."""
     lapse = await _lapse_days_ago(pair, 90.1)
     await pair.settle()
 
@@ -91,7 +91,7 @@ async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pai
 
 
 async def test_an_entitled_person_on_the_list_of_lapses_keeps_everything(pair: Pair) -> None:
-    """The facts decide, not the list."""
+    """The stored facts decide whether a person lapsed, not the list."""
     await pair.settle("a")
     await pair.durable.zadd(keys.LAPSED, {str(PERSON): 1000})
 
@@ -101,7 +101,7 @@ async def test_an_entitled_person_on_the_list_of_lapses_keeps_everything(pair: P
 
 
 async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair) -> None:
-    """They rejoined and lapsed again between the listing and the removal."""
+    """The person rejoined and lapsed again between the listing and the removal."""
     listed = await _lapse_days_ago(pair, 90.1)
     await pair.settle()
     await pair.lapse()
@@ -112,7 +112,7 @@ async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair
 
 
 async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
-    """It counts from the lapse, not from the last login."""
+    """The retention counts from the lapse, not from the last login."""
     lapse = await _lapse_days_ago(pair, 90.1)
     await pair.settle(entitled=False)
 
@@ -120,7 +120,7 @@ async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
 
 
 async def test_the_retention_leaves_a_wrong_type_key(pair: Pair) -> None:
-    """It belongs to another program."""
+    """A key of another type belongs to another program."""
     await _lapse_days_ago(pair, 90.1)
     set_key = keys.preferences(PERSON, COLLECTION)
     await pair.durable.set(set_key, "foreign")
@@ -130,7 +130,7 @@ async def test_the_retention_leaves_a_wrong_type_key(pair: Pair) -> None:
 
 
 async def test_a_pruned_copy_ends_with_the_retention(pair: Pair) -> None:
-    """Its lapse is still the first one."""
+    """Pruning the copy does not change the time of the lapse."""
     await _lapse_days_ago(pair, 90.1)
     await pair.remove("a")
     await pair.relay()

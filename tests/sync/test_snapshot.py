@@ -1,4 +1,4 @@
-"""The snapshot of all people to durable, and its command."""
+"""The snapshot, which copies all people to durable, and the commands snapshot and relay."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE
 
 
 async def test_a_snapshot_copies_and_confirms_all_people(pair: Pair) -> None:
-    """It copies all profiles and entitlements, but only preferences of entitled people."""
+    """A snapshot copies all profiles and entitlements, but preferences only of entitled people."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
         await pair.add_person("a", person_id=person, entitled=entitled)
 
@@ -36,7 +36,7 @@ async def test_a_snapshot_copies_and_confirms_all_people(pair: Pair) -> None:
 
 
 async def test_a_second_snapshot_restores_what_durable_lost(pair: Pair) -> None:
-    """No person is dirty, so the relay would not."""
+    """No person is dirty, so the relay would send nothing."""
     await pair.settle("a", "b")
     await pair.durable.flushall()
 
@@ -48,7 +48,7 @@ async def test_a_second_snapshot_restores_what_durable_lost(pair: Pair) -> None:
 
 
 async def test_a_snapshot_records_the_copies_of_clean_people(pair: Pair) -> None:
-    """Otherwise they would not be pruned after a lapse."""
+    """Only a recorded copy is pruned after a lapse."""
     await pair.settle("a", "b")
     await pair.local.hdel(keys.meta(PERSON), f"d:{COLLECTION}")
 
@@ -61,7 +61,7 @@ async def test_a_snapshot_records_the_copies_of_clean_people(pair: Pair) -> None
 
 
 async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
-    """A snapshot of an older local overwrites nothing newer."""
+    """Local is older than durable, and a snapshot must not overwrite newer data."""
     await pair.settle("a")
     old = await pair.dump(*OLD_KEYS)
     await pair.add("b")
@@ -76,7 +76,7 @@ async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
 
 
 async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
-    """It only counts."""
+    """A dry run only counts what it would copy."""
     await pair.sign_in()
 
     summary = await pair.engine.snapshot.run(dry_run=True)
@@ -88,7 +88,7 @@ async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
 
 
 async def test_a_snapshot_of_one_collection_copies_those_of_entitled_people(pair: Pair) -> None:
-    """It reads no other people, and copies no profiles."""
+    """A snapshot of a collection skips people who are not entitled, and copies no profiles."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
         await pair.add_person("a", person_id=person, entitled=entitled)
         await pair.relay()
@@ -102,7 +102,7 @@ async def test_a_snapshot_of_one_collection_copies_those_of_entitled_people(pair
 
 
 async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> None:
-    """The relay sends the other dirty parts at once."""
+    """The person stays dirty for the other parts, and the relay sends them."""
     await pair.add_person("a")
 
     summary = await pair.engine.snapshot.run(collection=COLLECTION)
@@ -113,13 +113,13 @@ async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> No
 
 
 async def test_a_collection_that_does_not_exist_is_refused(pair: Pair) -> None:
-    """It would copy nothing, and report success."""
+    """A snapshot of an unknown collection would copy nothing and report success."""
     with pytest.raises(InvalidInputError, match="no such collection"):
         await pair.engine.snapshot.run(collection="nodes")
 
 
 async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> None:
-    """They belong to the application; all others are copied."""
+    """These keys belong to the application; all other people are copied."""
     foreign = PERSON + 2
     for person in (PERSON, UNENTITLED, foreign):
         await pair.add_person("a", person_id=person)
@@ -136,7 +136,7 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
 
 
 async def test_a_snapshot_reports_refused_people(pair: Pair) -> None:
-    """The operator needs the reason."""
+    """The report gives the operator durable's reason."""
     await pair.add_person("a")
     await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
 
@@ -166,11 +166,11 @@ async def test_a_scan_imports_data_of_the_old_code(pair: Pair) -> None:
     assert await pair.durable_items() == {"stored", "found"}
     assert await pair.durable.hget(keys.user_details(UNENTITLED), "user_login") == "old"
     assert await pair.durable_items(PERSON + 3) == set()
-    assert await pair.dirty() == {UNENTITLED}  # its entitlement is unknown
+    assert await pair.dirty() == {UNENTITLED}  # this person's entitlement is unknown
 
 
 async def test_a_dry_scan_marks_no_person(pair: Pair) -> None:
-    """It only counts."""
+    """A dry run only counts what it would import."""
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "found")
 
     summary = await pair.engine.snapshot.run(scan=True, dry_run=True)
@@ -202,7 +202,7 @@ async def test_an_outage_of_durable_during_a_snapshot_is_reported(
     durable_server: EmbeddedValkey,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The report has the counts so far; the next run completes them."""
+    """The report has the counts so far; the next snapshot copies everyone."""
     monkeypatch.setattr(snapshot_module, "_BATCH", 50)
     people = range(PERSON, PERSON + 200)
     for person in people:
@@ -230,7 +230,7 @@ async def test_an_outage_of_durable_during_a_snapshot_is_reported(
 async def test_the_snapshot_command_reports_its_result(
     pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """As text, or as JSON alone on standard output."""
+    """The report is text; with `--json`, standard output has only JSON."""
     await pair.sign_in()
 
     plain = await run_command(tmp_path, local_server.url, durable_server.url, "snapshot")
@@ -268,7 +268,7 @@ async def test_the_snapshot_command_needs_a_durable_redis(
 
 
 async def test_the_relay_command_drains_until_a_signal(pair: Pair, tmp_path: Path) -> None:
-    """It prints one line when it is ready; a signal ends it with status 0."""
+    """The command prints a line when it is ready; a signal ends it with exit status 0."""
     async with (
         run_valkey(tmp_path / "local", name="local") as local_server,
         run_valkey(tmp_path / "durable", name="durable") as durable_server,

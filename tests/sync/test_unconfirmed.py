@@ -1,4 +1,7 @@
-"""Records that durable applied and no relay confirmed reach local without a new write."""
+"""Records that durable applied but no relay confirmed are fetched to local.
+
+Durable numbers the applied records, so a check finds those after the last one it has seen.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
@@ -15,13 +18,13 @@ from tests.support.sync import PERSON, Pair, confirm_taken
 
 
 async def _check(pair: Pair) -> None:
-    """Checks all that durable has applied by now; the first call only saves the count."""
+    """Checks all records that durable has applied; a first check only saves durable's count."""
     await pair.engine._unconfirmed.check()
     await pair.engine._unconfirmed.check()
 
 
 async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
-    """Packs a record, then flushes local and fetches durable's older state; returns the record."""
+    """Returns a record packed before local was flushed and fetched durable's older state."""
     await pair.settle("a")
     await _check(pair)
     await pair.add("b")
@@ -32,7 +35,7 @@ async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
 
 
 async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pair) -> None:
-    """Its relay died after the apply: durable was newer, and no person was dirty."""
+    """The relay died after the apply: durable was newer than local, and no person was dirty."""
     stalled = await _stall_before_a_flush(pair)
     await pair.apply(stalled)
     await _check(pair)
@@ -43,7 +46,7 @@ async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pai
 
 
 async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pair) -> None:
-    """The login is newer than the record, and was confirmed before it arrived."""
+    """The login is newer than the record, and was confirmed before the record arrived."""
     stalled = await _stall_before_a_flush(pair)
     await pair.settle()
     await pair.apply(stalled)
@@ -53,7 +56,7 @@ async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pai
 
 
 async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair: Pair) -> None:
-    """Each person is confirmed with the count of its own script, not of the last one."""
+    """Each person is confirmed with the count of their script, not of the pipeline's last."""
     stalled = await _stall_before_a_flush(pair)
     people = range(PERSON, PERSON + PEOPLE_A_SCRIPT + 1)
     for person in people:
@@ -70,7 +73,7 @@ async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair:
 
 
 async def test_records_of_a_running_relay_are_not_fetched(pair: Pair) -> None:
-    """Their relay confirms them soon."""
+    """The relay that sent these records will confirm them."""
     await pair.sign_in()
     fetched: list[int] = []
     watch = UnconfirmedChanges(
@@ -89,7 +92,7 @@ async def test_records_of_a_running_relay_are_not_fetched(pair: Pair) -> None:
 
 
 async def test_each_unconfirmed_record_is_checked_once(pair: Pair) -> None:
-    """The next check starts at the end of the last one, in any process."""
+    """The next check, in any process, starts where the last one ended."""
     await pair.settle()
     await _check(pair)
 
@@ -99,7 +102,7 @@ async def test_each_unconfirmed_record_is_checked_once(pair: Pair) -> None:
 
 
 async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
-    """After a restore from a backup, new records get earlier counts again."""
+    """After durable is restored from a backup, new records get counts that were used before."""
     stalled = await _stall_before_a_flush(pair)
     await pair.local.hset(keys.INCARNATIONS, "checked", "1000")
     await pair.compare()
@@ -110,7 +113,7 @@ async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
 
 
 async def test_a_durable_that_was_flushed_without_traffic_gets_everything_again(pair: Pair) -> None:
-    """Otherwise local's next loss would be answered as empty."""
+    """No relay ran that could notice the flush; without the check, durable would stay empty."""
     await pair.settle("a")
     await _check(pair)
     await pair.durable.flushall()
@@ -139,7 +142,7 @@ async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_retried(pair: 
 async def test_more_people_than_a_page_are_all_checked(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page may end within the people of one count."""
+    """The people of one script have the same count, and a page may end among them."""
     people = range(PERSON, PERSON + 7)
     for person in people:
         await pair.sign_in(person)
@@ -165,7 +168,7 @@ def _recording(fetched: list[int]) -> MergeNewer:
 
 
 class _Interrupted:
-    """A durable that calls a function between the first two scripts of a pipeline."""
+    """A store for durable that calls a function between a pipeline's first two scripts."""
 
     def __init__(self, store: RedisStore, between: Callable[[], Awaitable[None]]) -> None:
         self._store = store
@@ -174,7 +177,7 @@ class _Interrupted:
     async def run_scripts(
         self, name: str, argument_lists: Sequence[Sequence[Argument]]
     ) -> list[Reply]:
-        """Runs the scripts."""
+        """Runs the scripts, and the function after the first one."""
         first = await self._store.run_scripts(name, argument_lists[:1])
         await self._between()
         return first + await self._store.run_scripts(name, argument_lists[1:])

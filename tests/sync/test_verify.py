@@ -1,4 +1,4 @@
-"""Verify: comparison and repair of both servers."""
+"""`verify` compares the two servers, and repairs differences with `--fix`."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ UNVERSIONED = [f"{field}:{COLLECTION}" for field in ("p", "v", "n")]
 
 @pytest.fixture
 async def equal(pair: Pair) -> Pair:
-    """Equal servers: a sponsor and a person who is not entitled, both with preferences."""
+    """Equal servers with an entitled person and one who is not; both have preferences."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
         await pair.add_person("a", "b", person_id=person, entitled=entitled)
     await pair.relay()
@@ -32,7 +32,7 @@ async def equal(pair: Pair) -> Pair:
 
 
 async def test_equal_servers_agree(equal: Pair) -> None:
-    """Collections of people who are not entitled belong on local alone."""
+    """A collection that only local has is no difference if the person is not entitled."""
     summary = await equal.engine.verifier.run()
 
     assert summary.agrees
@@ -40,7 +40,7 @@ async def test_equal_servers_agree(equal: Pair) -> None:
 
 
 async def test_empty_servers_agree(pair: Pair) -> None:
-    """There is nothing to compare."""
+    """No people means no difference."""
     assert (await pair.engine.verifier.run()).agrees
 
 
@@ -99,7 +99,7 @@ async def _spoil_the_durable_index(pair: Pair) -> None:
 async def test_each_difference_is_found_and_repaired(
     equal: Pair, spoil: Callable[[Pair], Awaitable[None]], kinds: set[str]
 ) -> None:
-    """Each foreign write or loss is reported; `--fix` makes both servers equal."""
+    """Each loss or write by another program is reported; `--fix` makes both servers equal."""
     await spoil(equal)
 
     found = await equal.engine.verifier.run()
@@ -114,7 +114,7 @@ async def test_each_difference_is_found_and_repaired(
 
 
 async def test_a_fix_merges_a_set_that_was_evicted_and_written_again(equal: Pair) -> None:
-    """A loss and an unnoticed removal look the same, so nothing is dropped."""
+    """Missing items may have been lost or removed; this looks the same, so all are kept."""
     await equal.local.delete(SET)
     await equal.local.sadd(SET, "c")
 
@@ -126,7 +126,7 @@ async def test_a_fix_merges_a_set_that_was_evicted_and_written_again(equal: Pair
 
 
 async def test_the_copy_after_a_lapse_may_only_be_smaller(equal: Pair) -> None:
-    """Additions after the lapse stay on local; removed items must not stay on durable."""
+    """Items added after the lapse stay on local; removed items must not stay on durable."""
     await equal.lapse()
     await equal.add("c")
     await equal.remove("a")
@@ -143,18 +143,18 @@ async def test_the_copy_after_a_lapse_may_only_be_smaller(equal: Pair) -> None:
 
 
 async def test_a_copy_of_a_person_who_was_never_entitled_is_found(equal: Pair) -> None:
-    """Their preferences must never leave local."""
+    """Preferences of people who were never entitled must not be on durable."""
     await equal.durable.sadd(keys.preferences(UNENTITLED, COLLECTION), "b", "x")
 
     found = await equal.engine.verifier.run()
     await equal.engine.verifier.run(fix=True)
 
     assert found.counts == {"kept though not entitled": 1}
-    assert await equal.durable_items(UNENTITLED) == {"b"}  # its retention begins
+    assert await equal.durable_items(UNENTITLED) == {"b"}  # the retention removes it later
 
 
 async def test_a_dirty_person_is_neither_a_difference_nor_an_agreement(equal: Pair) -> None:
-    """Its changes are still being sent."""
+    """The relay has still to send the person's changes."""
     await equal.add("c")
 
     summary = await equal.engine.verifier.run()
@@ -163,7 +163,7 @@ async def test_a_dirty_person_is_neither_a_difference_nor_an_agreement(equal: Pa
 
 
 async def test_people_with_an_unknown_entitlement_are_counted_apart(pair: Pair) -> None:
-    """Only GitHub can answer it."""
+    """These people stay dirty until GitHub has told whether they are entitled."""
     await pair.sign_in(entitled=None)
     await pair.relay()
 
@@ -174,7 +174,7 @@ async def test_people_with_an_unknown_entitlement_are_counted_apart(pair: Pair) 
 
 
 async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> None:
-    """The reason names the key."""
+    """The reason of a dead letter names the wrong-type key."""
     await equal.durable.set(SET, "foreign")
     await equal.add("c")
     await equal.relay()
@@ -188,7 +188,7 @@ async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> 
 
 
 async def test_a_wrong_type_key_is_named_and_not_repaired(equal: Pair) -> None:
-    """It belongs to another program."""
+    """A key of another type belongs to another program."""
     await equal.local.set(SET, "foreign")
 
     summary = await equal.engine.verifier.run(fix=True)
@@ -200,7 +200,7 @@ async def test_a_wrong_type_key_is_named_and_not_repaired(equal: Pair) -> None:
 
 
 async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
-    """They belong to the application."""
+    """A visitor's sets belong to the application."""
     await equal.local.hset(keys.visitor(UNENTITLED), "theirs", "1")
     await equal.durable.sadd(keys.preferences(UNENTITLED, COLLECTION), "x")
 
@@ -236,7 +236,7 @@ async def test_large_sets_are_compared_in_several_scripts(equal: Pair) -> None:
 async def test_an_outage_of_durable_ends_the_comparison(
     equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
 ) -> None:
-    """Unknown is not equal."""
+    """The report gives the reason, and does not claim that the servers are equal."""
     assert await equal.durable_items()
     async with (
         run_proxy(durable_server.port) as proxy,
@@ -250,7 +250,7 @@ async def test_an_outage_of_durable_ends_the_comparison(
 
 
 def test_versions_decide_before_contents() -> None:
-    """Contents are compared only between equal versions."""
+    """Contents are compared only if the versions are equal."""
     here = Person(flags="c", parts={COLLECTION: Held(2, "there", "x")})
     there = Person(flags="c", parts={COLLECTION: Held(3, "there", "y")})
 
@@ -265,7 +265,7 @@ def test_versions_decide_before_contents() -> None:
 async def test_the_verify_command_fails_unless_both_servers_are_equal(
     equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """Status 0 means equal; `--json` is for programs."""
+    """Exit status 0 means that the servers are equal; `--json` is for programs."""
     await equal.durable.delete(SET)
     urls = (local_server.url, durable_server.url)
 
@@ -279,7 +279,7 @@ async def test_the_verify_command_fails_unless_both_servers_are_equal(
 
 
 async def test_a_refused_repair_is_not_counted(equal: Pair) -> None:
-    """The count must not claim it."""
+    """The server refuses the repair, so the report must not count it."""
     await equal.local.delete(SET)
     await equal.local.set(keys.pending(PERSON), "foreign")
 

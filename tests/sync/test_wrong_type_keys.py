@@ -1,4 +1,4 @@
-"""A wrong-type key concerns one person, and no script stops half way."""
+"""A key of another Redis type stops only one person, and no script fails half-way."""
 
 import json
 import time
@@ -38,7 +38,7 @@ async def _delete(pair: Pair) -> None:
 async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
-    """It is retried when it is due and not before; other people are sent."""
+    """The dead letter is retried only when it is due; other people are sent meanwhile."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.durable.set(key, "foreign")
     for person in (PERSON, OTHER):
@@ -56,7 +56,7 @@ async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gon
     await pair.durable.delete(key)
     for _ in range(2):
         await pair.engine.relay.sweep()
-    assert await pair.dirty() == {PERSON}  # it is not due yet
+    assert await pair.dirty() == {PERSON}  # the retry is not due yet
     record["next_try"] = 0
     await pair.local.hset(keys.DEAD_LETTERS, str(PERSON), json.dumps(record))
     for _ in range(2):
@@ -70,7 +70,7 @@ async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gon
 async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
-    """The rule holds for keys of local too."""
+    """The person is sent once the key is right again; other people are sent meanwhile."""
     for person in (PERSON, OTHER):
         await pair.add_person("a", person_id=person)
     await pair.local.rename(key, "aside")
@@ -94,7 +94,7 @@ async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
 
 
 async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: Pair) -> None:
-    """The relay has to fetch first; other people are sent."""
+    """The relay has to fetch the person first, and cannot; other people are fetched."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
     await pair.durable.set(SET, "foreign")
@@ -109,7 +109,7 @@ async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: P
 
 
 async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(pair: Pair) -> None:
-    """The sweep over the ends is one script for many people."""
+    """One script ends the entitlements of many people."""
     for person in (PERSON, OTHER):
         await pair.sign_in(person)
         await pair.relay()
@@ -134,7 +134,7 @@ LOCAL_CASES = [
 async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
     pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
 ) -> None:
-    """Scripts check every type before the first write, also for a person who joins."""
+    """Scripts check the type of every key before their first write."""
     await pair.add_person("a", "b", entitled=False)
     await pair.local.set(key, "foreign")
     before = await dump_all(pair.local_store)
@@ -147,7 +147,7 @@ async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
 
 @pytest.mark.parametrize("key", [SET, FACTS, PROFILE])
 async def test_a_deletion_leaves_wrong_type_keys_alone(pair: Pair, key: str) -> None:
-    """They belong to another program; our keys are removed on both servers."""
+    """A key of another type belongs to another program; our keys are removed on both servers."""
     await pair.settle("a")
     parts = {SET, FACTS, PROFILE} - {key}
     await pair.local.set(key, "foreign")
@@ -161,7 +161,7 @@ async def test_a_deletion_leaves_wrong_type_keys_alone(pair: Pair, key: str) -> 
 
 
 async def test_a_deletion_leaves_wrong_type_keys_on_durable_alone(pair: Pair) -> None:
-    """The record of a deletion does not name the key."""
+    """The record of a deletion names no keys, so durable has to check their types."""
     await pair.settle("a")
     await pair.durable.set(SET, "foreign")
     await pair.people.delete_account(PERSON)
@@ -177,7 +177,7 @@ async def test_a_deletion_leaves_wrong_type_keys_on_durable_alone(pair: Pair) ->
 async def test_a_fill_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
-    """Fetched data are checked too."""
+    """The script checks the type of every key before it writes fetched data."""
     await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
@@ -194,7 +194,7 @@ async def test_a_fill_that_meets_a_wrong_type_key_leaves_nothing_half_done(
 async def test_an_apply_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str, *, is_deleted: bool
 ) -> None:
-    """Only the counter of durable changes."""
+    """Only durable's count of applied records changes."""
     await pair.settle("a")
     if is_deleted:
         await pair.people.delete_account(PERSON)
@@ -209,7 +209,7 @@ async def test_an_apply_that_meets_a_wrong_type_key_leaves_nothing_half_done(
 
 
 async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None:
-    """It once ended the drain of all other people in the batch."""
+    """A failed pruning once ended the drain of all other people in the batch."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.durable.set(SET, "foreign")
     await pair.lapse()
@@ -225,7 +225,7 @@ async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None
 async def test_a_pruning_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
-    """The script checks types first too."""
+    """The script checks the type of every key before its first write."""
     await pair.settle("a", "b")
     await pair.durable.set(key, "foreign")
     before = await _dump_durable(pair.durable_store)

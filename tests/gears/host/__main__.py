@@ -1,7 +1,7 @@
 """The host as a process: `python -m tests.gears.host --folder FOLDER [--port PORT]`.
 
-It behaves as a Redis with RedisGears 1.2.9. The scripts run in its threads, so they see its
-environment, and it can be killed as a server can.
+The host behaves as a Redis with RedisGears 1.2.9. Scripts run in its threads, so they see its
+environment, and a test can kill it like a server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
     async with run_valkey(
         folder,
         name="gears",
-        # A kill loses nothing without fsync: the system has each write before its reply.
+        # Without fsync a kill loses nothing: the operating system gets each write before the reply.
         extra_config={"notify-keyspace-events": ALL_FLAGS, "appendfsync": "no"},
     ) as valkey:
         engine = Engine(folder, threads, await Link.open(valkey.port), await Link.open(valkey.port))
@@ -47,7 +47,7 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         listener = asyncio.create_task(engine.listen())
-        listener.add_done_callback(lambda _: ended.set())  # Valkey is gone
+        listener.add_done_callback(lambda _: ended.set())  # it ends when Valkey has ended
         await engine.load()
         server = await asyncio.start_server(serve, HOST, port)
         facts = {"port": server.sockets[0].getsockname()[1], "valkey_pid": valkey.pid}
@@ -59,7 +59,7 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
 
 
 def main() -> None:
-    """Serves until a signal, or until its parent or its Valkey ends."""
+    """Serves until a signal, or until the parent process or Valkey ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
@@ -78,7 +78,7 @@ def main() -> None:
                 ends_with_parent=arguments.ends_with_parent,
             )
         )
-    os._exit(0)  # a callback that never returns must not keep the process
+    os._exit(0)  # a callback that never returns must not keep the process alive
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""GearsBuilder: the reader, steps and trigger of a script."""
+"""GearsBuilder, with which a script names a reader and steps, and then runs or registers them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY_TYPES = ("empty", "string", "list", "hash", "set", "zset", "module", "strea
 
 
 class GearsBuilder:
-    """A reader and the steps for its records; `GB` for short."""
+    """A reader and the steps that its records pass; scripts also call the class `GB`."""
 
     engine: ClassVar[Engine]
 
@@ -47,7 +47,7 @@ class GearsBuilder:
         return self._then(Step("flatmap", callback))
 
     def filter(self, callback: Callable[[Any], object]) -> GearsBuilder:
-        """Keeps records for which the callback returns something true."""
+        """Keeps the records for which the callback returns a true value."""
         return self._then(Step("filter", callback))
 
     def foreach(self, callback: Callable[[Any], object]) -> GearsBuilder:
@@ -55,19 +55,19 @@ class GearsBuilder:
         return self._then(Step("foreach", callback))
 
     def accumulate(self, callback: Callable[[Any, Any], object]) -> GearsBuilder:
-        """Reduces all records to one: the callback gets its last result, at first None."""
+        """Reduces all records to one: the callback gets its last result, or None, and a record."""
         return self._then(Step("accumulate", callback))
 
     def count(self) -> GearsBuilder:
-        """Reduces all records to their number; no record to none."""
+        """Reduces all records to their number; without records there is no result."""
         return self.accumulate(lambda total, _: 1 + (total or 0))
 
     def collect(self) -> GearsBuilder:
-        """Collects records of all shards; the host is one shard."""
+        """Collects the records of all shards; the host has only one shard."""
         return self._then(Step("collect"))
 
     def run(self, arg: Any = None, **options: Any) -> None:  # noqa: ANN401 - the script's values
-        """Runs over present data; the reply to the upload has the results."""
+        """Runs the steps once over present data; the reply to the upload has the results."""
         self._convert(options)
         upload = RUNNING.upload
         if upload is None:
@@ -84,7 +84,7 @@ class GearsBuilder:
         )
 
     def register(self, prefix: str = "*", **options: Any) -> str:  # noqa: ANN401 - likewise
-        """Runs for each event of keys of a prefix; returns the id of the registration."""
+        """Registers the steps for events of keys with a prefix; returns the registration's id."""
         self._convert(options)
         upload = RUNNING.upload
         if upload is None:
@@ -152,7 +152,7 @@ class GearsBuilder:
         facts = self.engine.wait(self.engine.find_command(command))
         if facts is None:
             raise error("bad reply on COMMAND command")
-        if facts.flags & {"noscript", "blocking"}:  # the former in Redis, the latter in Valkey
+        if facts.flags & {"noscript", "blocking"}:  # "noscript" in Redis, "blocking" in Valkey
             raise error("Can not hook a command which are not allowed inside a script")
         if "movablekeys" in facts.flags:
             raise error("Can not hook a command with moveable keys by key prefix")
@@ -176,7 +176,7 @@ class GearsBuilder:
 
 
 def _names(options: dict[str, Any], option: str, what: str) -> list[str] | None:
-    """Returns the names of an option; of a str its letters."""
+    """Returns the list of names in an option; a str is taken as the list of its letters."""
     given = options.get(option)
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""The commands of the engine and their replies."""
+"""The commands of RedisGears, and MODULE LIST, with their replies."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class _Refused(Exception):  # noqa: N818 - it carries a reply
-    """A refused command; its text is the reply."""
+    """Raised for a refused command; its text is the error reply."""
 
 
 @dataclass
 class _Options:
-    """The options after the script of RG.PYEXECUTE."""
+    """The options that follow the script in RG.PYEXECUTE."""
 
     id: str = ""
     description: str | None = None
@@ -40,7 +40,7 @@ class _Options:
 
 
 class Commands:
-    """Answers RG.* and MODULE LIST."""
+    """Answers the commands RG.* and MODULE LIST."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -62,14 +62,14 @@ class Commands:
         }
 
     def knows(self, arguments: list[bytes]) -> bool:
-        """Returns whether a command is one of these; other MODULE commands belong to the server."""
+        """Returns whether `answer` handles a command; MODULE only with LIST."""
         name = _name(arguments)
         if name == "MODULE":
             return arguments[1:2] != [] and arguments[1].upper() == b"LIST"
         return name in self._answers
 
     async def answer(self, arguments: list[bytes]) -> Value:
-        """Returns the reply."""
+        """Returns the reply to a command."""
         try:
             return await self._answers[_name(arguments)](arguments[1:])
         except _Refused as refusal:

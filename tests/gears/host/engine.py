@@ -1,12 +1,12 @@
-"""The engine: one thing at a time happens on the server, and each event finds its registrations.
+"""The engine: serializes all changes of the server, and passes its events to registrations.
 
-Everything that changes the server holds the *turn*: a client's command with all that it sets off,
-a script's `execute`, the body of a script, an `atomic` block. So a sync callback has run before
-the writer is answered, and no other command comes between the two.
+Each change of the server holds a lock, the *turn*: a client's command with the sync callbacks that
+it triggers, a script's `execute`, the body of a script, an `atomic` block. So a sync callback has
+run before the writer gets its reply, and no other command runs between the two.
 
-Changes of keys are known from Valkey's own notifications, on a connection beside the
-others. A PING on it, sent when a command has been answered, comes back after all that the command
-notified of.
+The engine learns of changed keys from Valkey's keyspace notifications, on a connection of their
+own. It sends a PING there after each command; when the reply comes, all notifications of the
+command have been received.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ALL_FLAGS: Final = "KEAm"
 _SHARD: Final = "0" * 40
 _SCAN_COUNT: Final = b"1000"
 
-# OBJECT is the only reading command that does not notify of a missing key.
+# OBJECT is the only reading command that sends no keymiss notification.
 _READ_KEYS: Final = b"""
 local records = {}
 for i, key in ipairs(KEYS) do
@@ -64,7 +64,7 @@ _UNKNOWN_TYPES: Final = ("stream",)
 
 @dataclass(frozen=True)
 class CommandFacts:
-    """Facts of COMMAND INFO."""
+    """Facts about a command, from COMMAND INFO."""
 
     flags: frozenset[str]
     first_key: int
@@ -86,11 +86,11 @@ class Link:
 
     @classmethod
     async def open(cls, port: int) -> Link:
-        """Connects."""
+        """Connects to Valkey at a port."""
         return cls(*await asyncio.open_connection(HOST, port))
 
     async def ask(self, *arguments: bytes) -> bytes:
-        """Returns the reply, a frame."""
+        """Sends a command; returns its reply as an undecoded RESP frame."""
         self.writer.write(encode_command(arguments))
         return await self.frames.next()
 
@@ -101,11 +101,11 @@ class Link:
 
 @dataclass(eq=False)
 class Engine:
-    """One of it runs in a process, over one Valkey.
+    """The engine of this process, over one Valkey.
 
     Attributes:
-        config: The values of RG.CONFIGSET.
-        threads: On how many threads executions run.
+        config: The values set by RG.CONFIGSET.
+        threads: The number of threads on which executions run.
     """
 
     GROUP: ClassVar[bytes] = b"__gears_consumer_group__"
@@ -136,7 +136,7 @@ class Engine:
 
     @asynccontextmanager
     async def calling(self, calling: Calling) -> AsyncIterator[None]:
-        """Holds the turn for a command of a client; handles events before it ends."""
+        """Holds the turn for a client's command; handles its events before the turn ends."""
         async with self.turn:
             self._calling = calling
             try:
@@ -156,7 +156,7 @@ class Engine:
     async def call(
         self, arguments: list[bytes], *, has_turn: bool = False, in_event: bool = False
     ) -> Value:
-        """Runs a command of a script or of the engine."""
+        """Runs a command that a script or the engine itself calls; returns its reply."""
         if not has_turn:
             async with self.turn:
                 return await self.call(arguments, has_turn=True, in_event=in_event)
@@ -169,17 +169,17 @@ class Engine:
         return reply
 
     async def own_call(self, *arguments: bytes) -> Value:
-        """Runs a command of the engine."""
+        """Runs a command of the engine itself; returns its reply."""
         return await self.call(list(arguments))
 
-    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
-        """Runs a coroutine on the loop, for the threads of scripts."""
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any coroutine's result
+        """Runs a coroutine on the event loop for the thread of a script; returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     # Events
 
     async def listen(self) -> None:
-        """Receives notifications of keys while the engine runs."""
+        """Receives keyspace notifications as long as the connection is open."""
         while True:
             message = decode(await self.events_link.frames.next())
             if not isinstance(message, list):
@@ -193,7 +193,7 @@ class Engine:
                     self._idle = asyncio.create_task(self._see_to_idle_events())
 
     async def _see_to_idle_events(self) -> None:
-        """Handles events without a command: an expiry, an eviction, a woken client."""
+        """Handles events that no current command caused: an expiry, an eviction, a woken client."""
         async with self.turn:
             self._idle = None
             await self._see_to_events()
@@ -221,7 +221,7 @@ class Engine:
             if isinstance(each, StreamRegistration):
                 if event == "xadd":
                     each.notice(key)
-            # While a KeysReader's sync callback runs, no KeysReader gets any event.
+            # While a sync callback of a KeysReader runs, no KeysReader gets events.
             elif (
                 isinstance(each, KeysRegistration)
                 and not in_event
@@ -233,7 +233,7 @@ class Engine:
 
     @asynccontextmanager
     async def _with_keys(self, keys: list[bytes]) -> AsyncIterator[None]:
-        """Sets keys again during a sync callback, with a value of ours and without an event."""
+        """Sets keys that do not exist for the time of a sync callback, without any events."""
         made = [key for key in keys if await self._ask_unheard(b"SET", key, b"1", b"NX")]
         try:
             yield
@@ -280,7 +280,7 @@ class Engine:
         return command
 
     async def find_command(self, name: str) -> CommandFacts | None:
-        """Returns the facts of a command, if it exists; the caller holds the turn."""
+        """Returns the facts about a command, None if it is unknown; the caller holds the turn."""
         reply: Any = decode(await self.own.ask(b"COMMAND", b"INFO", name.encode()))
         if reply[0] is None:
             return None
@@ -288,12 +288,12 @@ class Engine:
         self._commands[name.upper()] = CommandFacts(flags, *reply[0][3:6])
         return self._commands[name.upper()]
 
-    # Readers, for the threads that run executions
+    # Readers; they run in the threads of executions
 
     def read_keys(
         self, keys: list[bytes], *, event: str | None = None, reads_value: bool = True
     ) -> Iterator[dict[str, object]]:
-        """Yields records of keys as they are now."""
+        """Yields the records of keys, with their present values."""
         if not reads_value:
             yield from ({"event": event, "key": to_python(key)} for key in keys)
             return
@@ -318,7 +318,7 @@ class Engine:
     def scan_keys(
         self, pattern: str, *, is_exact: bool, reads_value: bool
     ) -> Iterator[dict[str, object]]:
-        """Yields records of all keys that a glob matches."""
+        """Yields the records of all keys that a glob matches; of one key if `is_exact`."""
         if is_exact:
             yield from self.read_keys([pattern.encode()], reads_value=reads_value)
             return
@@ -337,7 +337,7 @@ class Engine:
         yield from (record for _, record in _entries(reply))
 
     def read_group(self, key: bytes, count: int | None) -> Iterator[tuple[bytes, object]]:
-        """Yields entries that are new to the group; without a count its pending ones."""
+        """Yields entries that are new to the consumer group; without a count its pending ones."""
         reply = self.wait(self._read_group(key, count))
         yield from _entries(reply)
 
@@ -366,10 +366,10 @@ class Engine:
                 return found
 
     def read_python(self, generate: FunctionType) -> Iterable[object]:
-        """Yields what a function's generator yields.
+        """Yields the values of the generator that a function returns.
 
-        Of a plain function the engine takes one result after the other and never comes to an end;
-        the host takes one and then waits until it is aborted.
+        If the function returns no generator, RedisGears calls it again and again without an end;
+        the host takes one result and then waits until the execution is aborted.
         """
         result = generate()
         if hasattr(result, "__next__") and hasattr(result, "gi_frame"):
@@ -395,7 +395,7 @@ class Engine:
         return execution
 
     def drop_execution(self, execution: Execution) -> None:
-        """Removes it, and its session if nothing else is left of that."""
+        """Removes an execution, and its session if nothing else belongs to this."""
         self.executions.pop(execution.id, None)
         execution.session.runs.discard(execution.id)
         self._forget_if_dead(execution.session)
@@ -412,7 +412,7 @@ class Engine:
                     self.executions.pop(upload.execution.id, None)
                 return upload, failure
             if upload.registrations:
-                await self._see_to_events()  # what happened before is none of the new ones'
+                await self._see_to_events()  # the new registrations get no earlier events
                 await self._hear_all()
                 self._events.clear()
                 for each in list(replaced.registrations) if replaced is not None else ():
@@ -496,10 +496,10 @@ def _run_body(script: bytes, upload: Upload) -> str | None:
 
 
 def _standing_at(at: int, events: list[tuple[str, bytes]]) -> list[bytes]:
-    """Returns keys that stood at one of a command's events, set before it and deleted after it.
+    """Returns the keys that existed at one event of a command: set before it, deleted after it.
 
-    A Lua script may so tell a sync callback something, which the engine runs at each event and the
-    host only afterwards.
+    A Lua script sets such a key to tell something to a sync callback, which RedisGears runs at each
+    event within the script, but the host only after the script.
     """
     if not {"set", "del"} <= {event for event, _ in events}:
         return []

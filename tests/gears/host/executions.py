@@ -1,4 +1,4 @@
-"""Executions: records pass the steps of a script; those of one registration are serial."""
+"""Executions pass records through a script's steps; those of one registration run in order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MS: Final = 1000
 
 
 class Step(NamedTuple):
-    """One operation of a builder."""
+    """One operation that a script called on its builder."""
 
     kind: Literal["map", "flatmap", "filter", "foreach", "accumulate", "collect"]
     callback: Callable[..., Any] | None = None
@@ -93,7 +93,7 @@ class Execution:
     _thread: int | None = None
 
     def run(self) -> None:
-        """Runs in the calling thread; `finish` is for the thread of the loop."""
+        """Runs the steps in the calling thread; then the event loop's thread calls `finish`."""
         if self.status == "aborted":
             return
         self.status, self._thread = "running", threading.get_ident()
@@ -112,7 +112,7 @@ class Execution:
             self.duration_s = time.monotonic() - started
 
     def finish(self) -> None:
-        """Wakes the clients that wait for it."""
+        """Marks the execution as done, and wakes the clients that wait for it."""
         if self.status != "aborted":
             self.status = "done"
         if self.command is not None:
@@ -122,7 +122,7 @@ class Execution:
         self.done.set()
 
     def abort(self) -> None:
-        """Ends it before it begins, or at its next line of Python."""
+        """Ends the execution before it begins, or at its next line of Python."""
         if self.status == "created":
             self.status = "aborted"
         elif self._thread is not None:
@@ -131,12 +131,12 @@ class Execution:
             )
 
     def reply(self) -> list[Value]:
-        """Returns the reply to a client that waited for it."""
+        """Returns the reply for a client: the results and the errors."""
         return [[to_reply(each) for each in self.results], [each.encode() for each in self.errors]]
 
 
 class Worker:
-    """Runs executions one after the other on a pool that other workers share."""
+    """Runs executions one after the other, on a thread pool that it shares with other workers."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
@@ -144,7 +144,7 @@ class Worker:
         self._current: Execution | None = None
 
     def submit(self, execution: Execution) -> None:
-        """Runs it when those before it are done."""
+        """Runs an execution as soon as all earlier ones are done."""
         self._waiting.append(execution)
         if self._current is None:
             self._start_next()
@@ -162,8 +162,8 @@ class Worker:
             execution.finish()
 
 
-def to_reply(value: object) -> Value:  # noqa: PLR0911 - one for each type
-    """Returns the reply for a value; sets, tuples, dicts and None have none."""
+def to_reply(value: object) -> Value:  # noqa: PLR0911 - one return for each type
+    """Returns the reply for a value; sets, tuples, dicts and None become `PY RECORD`."""
     match value:
         case list():
             return [to_reply(item) for item in value]

@@ -1,4 +1,4 @@
-"""The process of the host: start, end, and restart on its files."""
+"""Starts and ends the process of the host, also to restart it on the same files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FOREIGN = ("SPONSORSYNC_", "REDISENT_", "GITHUB_")
 
 @dataclass
 class HostProcess:
-    """One host, through all its incarnations: on one port and one folder.
+    """A host that may be restarted; it keeps its port and folder.
 
     Attributes:
-        environment: Variables in `os.environ` of scripts, besides those of this process.
-        threads: How many executions may run side by side.
+        environment: Variables for scripts in addition to those of this process.
+        threads: The number of executions that may run at once.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class HostProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the host; its Valkey has another."""
+        """The process id of the host; its Valkey is another process."""
         if self._process is None:
             raise ProcessLookupError("it does not run")
         return self._process.pid
@@ -49,7 +49,7 @@ class HostProcess:
         return f"redis://127.0.0.1:{self.port}/0"
 
     async def start(self) -> None:
-        """Starts it and waits until it serves."""
+        """Starts the host, and waits until it serves."""
         command = [sys.executable, "-m", "tests.gears.host", "--ends-with-parent"]
         options = {"--folder": self.folder, "--port": self.port, "--threads": self.threads}
         for name, value in options.items():
@@ -71,7 +71,7 @@ class HostProcess:
         self.port, self._valkey_pid = facts["port"], facts["valkey_pid"]
 
     async def kill(self) -> None:
-        """Ends it and its Valkey by SIGKILL."""
+        """Ends the host and its Valkey by SIGKILL."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._valkey_pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ class HostProcess:
             await self._wait()
 
     async def stop(self) -> None:
-        """Ends it by SIGTERM."""
+        """Ends the host by SIGTERM."""
         if self._process is not None:
             self._process.terminate()
             await self._wait()
@@ -94,7 +94,7 @@ class HostProcess:
 async def run_host(
     folder: Path, environment: Mapping[str, str], *, threads: int = 3
 ) -> AsyncIterator[HostProcess]:
-    """Yields a host that serves."""
+    """Runs a host; stops it at the end."""
     host = HostProcess(folder, environment, threads)
     await host.start()
     try:

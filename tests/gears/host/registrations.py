@@ -1,4 +1,4 @@
-"""Registrations on events of keys, and on streams."""
+"""Registrations, whose steps run for events of keys or for entries of streams."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
     SavedRegistration: TypeAlias = tuple[type["Registration"], dict[str, Any]]
 
-# How many executions of a registration RG.DUMPEXECUTIONS remembers.
+# The number of a registration's executions that RG.DUMPEXECUTIONS lists.
 _REMEMBERED: Final = 100
 
 
 @dataclass(frozen=True)
 class Calling:
-    """The command that the server is at.
+    """The command that the server is running.
 
     Attributes:
-        names: The hooked commands; all of them in a Lua script, whose commands the host cannot see.
-        command: The command that an execution may answer; None in a transaction or a script.
+        names: The names of the hooked commands that run.
+        is_lua: Whether a Lua script runs; the host cannot see its commands, and assumes all.
+        command: The command whose reply an execution may replace; None in a transaction or script.
     """
 
     names: frozenset[str] = frozenset()
@@ -40,13 +41,13 @@ class Calling:
     command: Command | None = None
 
     def includes(self, commands: list[str]) -> bool:
-        """Returns whether one of these is among them."""
+        """Returns whether one of these commands is running, or may be."""
         return self.is_lua or not self.names.isdisjoint(each.upper() for each in commands)
 
 
 @dataclass(eq=False)
 class Registration:
-    """Common state of all readers: the steps, where they run, and their results."""
+    """The common part of all registrations: the steps, their worker, and counters of results."""
 
     reader: ClassVar[str]
 
@@ -77,16 +78,16 @@ class Registration:
         return key.startswith(wanted[:-1]) if wanted.endswith(b"*") else key == wanted
 
     def start(self) -> None:
-        """Starts to listen."""
+        """Starts the registration."""
 
     def stop(self) -> None:
         """Ends the registration."""
 
     def to_saved(self) -> SavedRegistration:
-        """Returns what restores it after a restart.
+        """Returns the class and the arguments that restore the registration after a restart.
 
-        Its steps are those of the upload: what callbacks have put into their globals since may not
-        be picklable. Registrations with the same callbacks share one pickle.
+        The steps are pickled at the upload, because callbacks may later put values into their
+        globals that cannot be pickled. Registrations with the same callbacks share one pickle.
         """
         if not self.pickled_steps:
             callbacks = tuple((step.kind, id(step.callback)) for step in self.steps)
@@ -121,7 +122,7 @@ class Registration:
             self.succeeded += 1
 
     def dump(self, *, with_session: bool = True) -> list[Value]:
-        """Returns its entry in RG.DUMPREGISTRATIONS."""
+        """Returns the registration's entry in RG.DUMPREGISTRATIONS."""
         runs = self.succeeded + self.failed + self.aborted
         data: list[Value] = [
             *(b"mode", self.mode.encode()),
@@ -151,11 +152,11 @@ class Registration:
 
 @dataclass(eq=False)
 class KeysRegistration(Registration):
-    """Runs for each event of a key; in mode sync before the writer gets its reply.
+    """Runs its steps for each event of a key; in mode sync before the writer gets its reply.
 
-    The host gets events when the whole command is done: within a transaction or a Lua script a
-    sync callback runs after all of it, where the engine runs it at each write; and it runs after a
-    SPOP with a count, of which the engine notifies before it is done.
+    The host gets events only after the whole command. So a sync callback runs after a transaction,
+    a Lua script or a SPOP with a count, whereas RedisGears runs it at each write within them, and
+    before the SPOP is done.
     """
 
     reader = "KeysReader"
@@ -167,7 +168,7 @@ class KeysRegistration(Registration):
     reads_value: bool = True
 
     def wants(self, event: str, key: bytes, calling: Calling) -> bool:
-        """Returns whether it runs for this event, regardless of the value's type."""
+        """Returns whether the steps run for this event; does not check `key_types`."""
         return (
             self.matches(key)
             and (self.event_types is None or event in {each.lower() for each in self.event_types})
@@ -175,7 +176,7 @@ class KeysRegistration(Registration):
         )
 
     async def fire(self, event: str, key: bytes, calling: Calling) -> None:
-        """Runs at once in mode sync, otherwise after its earlier executions."""
+        """Runs the steps at once in mode sync, otherwise after earlier executions."""
 
         def read() -> Iterator[object]:
             yield from self.engine.read_keys([key], event=event, reads_value=self.reads_value)
@@ -206,11 +207,11 @@ class KeysRegistration(Registration):
 
 @dataclass
 class _Stream:
-    """One stream that a registration follows.
+    """One stream that a registration reads.
 
     Attributes:
-        unread: How many entries are thought to be there.
-        since: When the first of them was added; None if that was before we looked.
+        unread: The estimated number of unread entries.
+        since: The time when the first of them was noticed; None if it is older than the reading.
     """
 
     key: bytes
@@ -221,7 +222,7 @@ class _Stream:
 
 @dataclass(eq=False)
 class StreamRegistration(Registration):
-    """Runs for batches of entries; all registrations share one consumer of one group."""
+    """Runs its steps for batches of entries; all such registrations share one consumer group."""
 
     reader = "StreamReader"
     _own_arguments = ("batch", "duration_ms", "on_failed", "retry_interval_s", "trims")
@@ -236,18 +237,18 @@ class StreamRegistration(Registration):
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
-        """Finds existing streams; reads their pending entries first."""
+        """Finds existing streams and reads them, their pending entries first."""
         self.status = "OK"
         self._own(self._find_streams())
 
     def stop(self) -> None:
-        """Stops reading; a running batch is still acknowledged at its end."""
+        """Stops reading; a running batch is still acknowledged when it ends."""
         self.status = "UNREGISTERED"
         for stream in self._streams.values():
             stream.changed.set()
 
     def notice(self, key: bytes) -> None:
-        """Handles a new entry."""
+        """Handles the notification of a new entry in a stream."""
         if self.status != "OK" or not self.matches(key):
             return
         stream = self._streams.get(key)
@@ -297,7 +298,7 @@ class StreamRegistration(Registration):
                 return
 
     async def _run_batch(self, stream: _Stream, *, is_pending: bool) -> bool:
-        """Runs one batch; returns whether to go on."""
+        """Runs one batch; returns whether the caller may run the next one."""
         ids: list[bytes] = []
 
         def read() -> Iterator[object]:
@@ -315,7 +316,7 @@ class StreamRegistration(Registration):
             return False
         await self._acknowledge(stream, ids)
         if not ids and not is_pending and stream.since is None:
-            stream.unread = 0  # the end of the stream, whatever was counted
+            stream.unread = 0  # nothing was left to read, so the estimate was too high
         return True
 
     async def _acknowledge(self, stream: _Stream, ids: list[bytes]) -> None:
@@ -344,7 +345,7 @@ class StreamRegistration(Registration):
             self.start()
 
     def _lag(self) -> list[Value]:
-        # The host does not measure it.
+        # The host does not measure the lag.
         return [b"lastEstimatedLagMS", 0, b"avgEstimatedLagMS", 0.0]
 
     def _arguments(self) -> list[Value]:

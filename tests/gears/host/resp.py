@@ -1,4 +1,4 @@
-"""The protocol of Redis: unchanged frames of a connection, and values to and from bytes."""
+"""RESP, the protocol of Redis: splits a connection into frames, encodes and decodes values."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _RESP3 = 3
 
 @dataclass(frozen=True)
 class Status:
-    """A line such as OK."""
+    """A status reply such as OK."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An error reply, the code before its sentence included."""
+    """An error reply; the text includes the code, such as ERR."""
 
     text: str
 
@@ -34,7 +34,7 @@ Value: TypeAlias = (
 
 
 class Frames:
-    """Splits the bytes of a connection into frames."""
+    """Splits the bytes of a connection into frames, which are whole replies or commands."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -51,7 +51,7 @@ class Frames:
         return self._take(end)
 
     async def next_request(self) -> list[bytes]:
-        """Returns the next command, which may have been typed by hand; [] for a blank line.
+        """Returns the next command, in RESP or as a line of text; [] for a blank line.
 
         Raises:
             EOFError: The client has closed.
@@ -76,7 +76,7 @@ class Frames:
 
 
 def _end_of_frame(data: bytearray, start: int) -> int | None:
-    """Returns the end of a frame; None if it is incomplete."""
+    """Returns the index at which a frame ends; None if the frame is incomplete."""
     line_end = data.find(b"\r\n", start)
     if line_end < 0:
         return None
@@ -96,12 +96,12 @@ def _end_of_frame(data: bytearray, start: int) -> int | None:
 
 
 def encode_command(parts: Iterable[bytes]) -> bytes:
-    """Returns a command as clients send it."""
+    """Returns the bytes of a command, as a client sends it."""
     return encode(list(parts))
 
 
-def encode(value: Value, protocol: int = 2) -> bytes:  # noqa: PLR0911 - one for each type
-    """Returns a value as the engine replies it: in RESP3 nil, doubles and maps differ."""
+def encode(value: Value, protocol: int = 2) -> bytes:  # noqa: PLR0911 - one return for each type
+    """Returns the bytes of a reply; in RESP3, nil, doubles and maps differ from RESP2."""
     match value:
         case None:
             return b"_\r\n" if protocol == _RESP3 else b"$-1\r\n"

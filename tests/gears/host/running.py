@@ -1,4 +1,4 @@
-"""State of a thread that runs a script or a callback, and the text of its exceptions."""
+"""The state of a thread that runs a script or a callback, and the text of its exceptions."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ UNSET: Final = object()
 
 
 class error(Exception):  # noqa: N801, N818 - the engine's own name; scripts see it in tracebacks
-    """The error of the engine's functions."""
+    """The error that the engine's functions raise in scripts."""
 
     __module__ = "gears"
 
 
 class forcestopped(Exception):  # noqa: N801, N818 - likewise
-    """The error in an execution that is aborted."""
+    """The error that is raised in an execution that is aborted."""
 
     __module__ = "gears"
 
 
 @dataclass
 class Command:
-    """A client's command that registrations hooked: answered when the last of them is done with it.
+    """A client's command that registrations hooked; the client waits for all their executions.
 
     Attributes:
-        arguments: As the client sent it.
-        own_reply: The server's own answer, a frame.
-        reply: The reply of a callback in its place.
-        awaits: How many executions are not done with it.
-        released: Set when none is.
+        arguments: The command as the client sent it.
+        own_reply: The reply of the server, an undecoded RESP frame.
+        reply: The reply that a callback gives instead.
+        awaits: The number of executions that are not done.
+        released: Set when all executions are done.
     """
 
     arguments: list[bytes]
@@ -52,7 +52,7 @@ class Command:
     awaits: int = 0
 
     def release(self) -> None:
-        """Ends the use by one execution."""
+        """Records that one execution is done with the command."""
         self.awaits -= 1
         if self.awaits == 0:
             self.released.set()
@@ -60,13 +60,13 @@ class Command:
 
 @dataclass
 class Running(threading.local):
-    """Of each thread its own.
+    """The state of the current thread.
 
     Attributes:
-        upload: The script whose body runs here; None in a callback.
-        command: The client's command that this execution may answer.
-        turns: How often this thread's code has the server to itself: in the script's body, in a
-            sync callback, within `atomic()`.
+        upload: The upload whose script body runs here; None in a callback.
+        command: The client's command whose reply this execution may replace.
+        turns: How many nested blocks of this thread exclude other commands: a script's body, a sync
+            callback, `atomic()`.
         in_event: Whether this is a sync callback, in which no event reaches a KeysReader.
     """
 
@@ -83,7 +83,7 @@ class Running(threading.local):
         command: Command | None = None,
         has_turn: bool = False,
     ) -> Iterator[None]:
-        """Runs a script's body, or an execution of a registration."""
+        """Sets the state for a script's body or an execution; restores it at the end."""
         before = (self.upload, self.command, self.turns, self.in_event)
         self.upload, self.command, self.turns = upload, command, int(has_turn)
         self.in_event = has_turn and upload is None
@@ -97,9 +97,9 @@ RUNNING: Final = Running()
 
 
 def describe(raised: BaseException) -> str:
-    """Returns an exception in the engine's form: the list of its traceback's lines, printed.
+    """Returns an exception as RedisGears replies it: the `str` of the list of traceback lines.
 
-    The builder, which is Python in the engine as well, looks there like the script itself.
+    In RedisGears the builder's Python frames look like frames of the script, so here they do too.
     """
     if raised.__traceback__ is None or isinstance(raised, SyntaxError):
         return f"Error type: {type(raised)}, Value: {raised}"
@@ -112,7 +112,7 @@ def describe(raised: BaseException) -> str:
 
 
 def _frames_of_script(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    """Removes the frames above the script and below functions of the engine."""
+    """Removes the host's frames before and after those of the script, except a builder's frame."""
     own = [_HOST in Path(frame.filename).parents for frame in frames]
     first = own.index(False) if False in own else len(frames)
     after = own.index(True, first) if True in own[first:] else len(frames)

@@ -1,4 +1,4 @@
-"""The functions of the engine for scripts, with the engine's names."""
+"""The functions that scripts call, such as `execute`, under RedisGears' names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.gears.host.engine import Engine
 
-HASHTAG: Final = "06S"  # of the first slot, which a server without a cluster has
+HASHTAG: Final = "06S"  # its hash slot is 0
 _LEVELS: Final = {
     "debug": logging.DEBUG,
     "verbose": logging.INFO,
@@ -25,8 +25,8 @@ _log: Final = logging.getLogger("gears")
 _NO_COMMAND: Final = "Can not get command ctx"
 
 
-def to_python(value: Value) -> Any:  # noqa: ANN401 - what the script gets is of any type
-    """Returns a reply as a script sees it."""
+def to_python(value: Value) -> Any:  # noqa: ANN401 - a script gets values of any type
+    """Returns a reply as the value that a script gets."""
     match value:
         case bytes():
             try:
@@ -42,12 +42,12 @@ def to_python(value: Value) -> Any:  # noqa: ANN401 - what the script gets is of
 
 
 def to_argument(value: object) -> bytes:
-    """Returns an argument for the server: bytes unchanged, of all else its `str`, of None too."""
+    """Returns an argument as bytes: bytes unchanged, any other value by `str`, also None."""
     return bytes(value) if isinstance(value, (bytes, bytearray)) else str(value).encode()
 
 
 class Atomic:
-    """`with atomic():` excludes other commands; the host adds no MULTI."""
+    """Context of `with atomic():`, which excludes other commands; the host sends no MULTI."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -69,13 +69,13 @@ class Atomic:
 
 
 class Functions:
-    """The engine's functions, bound to one engine."""
+    """The functions for scripts, bound to one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def execute(self, *arguments: object) -> object:
-        """Runs a command on the server; a nil is None, an error is raised."""
+        """Runs a command on the server; returns None for nil, and raises an error reply."""
         if not arguments:
             return []
         if not isinstance(arguments[0], str):
@@ -92,20 +92,20 @@ class Functions:
         return to_python(reply)
 
     def atomic(self) -> Atomic:
-        """Returns a context without commands of others."""
+        """Returns a context in which no other command runs."""
         return Atomic(self._engine)
 
     def config_get(self, key: str) -> str | None:
-        """Returns a value of RG.CONFIGSET, for names that are no settings of the engine."""
+        """Returns a value that was set by RG.CONFIGSET, or None."""
         return self._engine.config.get(key)
 
     def gears_config_get(self, key: str, default: str | None = None) -> str | None:
-        """Returns the same, or a default."""
+        """Returns a value that was set by RG.CONFIGSET, or the default."""
         value = self.config_get(key)
         return default if value is None else value
 
     def log(self, message: object, level: str = "notice") -> None:
-        """Writes to the server's log, which is the host's standard error."""
+        """Writes to the server's log; the host's is standard error."""
         if not isinstance(message, str):
             raise error("Log message must be a string")
         if level not in _LEVELS:
@@ -113,7 +113,7 @@ class Functions:
         _log.log(_LEVELS[level], "GEARS: %s", message)
 
     def override_reply(self, reply: object) -> None:
-        """Answers the client whose command was hooked, when the execution is done."""
+        """Sets the reply for the client whose command was hooked; sent after the execution."""
         if RUNNING.command is None:
             raise error(_NO_COMMAND)
         if RUNNING.command.reply is not UNSET:
@@ -121,17 +121,17 @@ class Functions:
         RUNNING.command.reply = reply
 
     def get_command(self) -> list[str]:
-        """Returns the client's command and its arguments."""
+        """Returns the hooked command of the client, with its arguments."""
         if RUNNING.command is None:
             raise error(_NO_COMMAND)
         return [each.decode() for each in RUNNING.command.arguments]
 
     def hashtag(self) -> str:
-        """Returns a tag whose keys are on this shard."""
+        """Returns a hash tag with which keys are on this shard."""
         return HASHTAG
 
     def install(self, **more: object) -> None:
-        """Makes the engine's names builtins, so scripts share them but not their globals."""
+        """Adds the functions to Python's builtins: scripts share these, but not their globals."""
         names = {
             "execute": self.execute,
             "atomic": self.atomic,
@@ -147,7 +147,7 @@ class Functions:
 
 
 def _sentence(text: str) -> str:
-    """Returns the server's error in the engine's words, which follow errno."""
+    """Returns an error of the server as RedisGears words it: some errors as texts of `errno`."""
     if text.startswith("ERR wrong number of arguments"):
         return "Invalid argument"
     if text.startswith("ERR unknown command"):

@@ -1,4 +1,4 @@
-"""The server for clients: a proxy before Valkey that answers the commands of the engine."""
+"""The server for clients: a proxy before Valkey that itself answers RedisGears' commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gears.host.running import UNSET
 if TYPE_CHECKING:
     from tests.gears.host.commands import Commands
 
-# After one of these a connection gets messages, which look like replies.
+# After one of these commands a connection gets messages, which look like replies.
 _STREAMING: Final = {
     *("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"),
 }
@@ -27,7 +27,7 @@ _NOT_HERE: Final = "-Can not run gears inside a multi exec, lua, or when blockin
 
 
 class Connection:
-    """A client with its own connection to Valkey, which gets its commands unchanged."""
+    """A client's connection, and one to Valkey, to which its other commands pass unchanged."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Connection:
         self._queued: list[list[bytes]] | None = None  # within MULTI
 
     async def serve(self) -> None:
-        """Answers until either side closes."""
+        """Answers commands until the client or Valkey closes its connection."""
         reading = asyncio.create_task(self._read_requests())
         relaying = asyncio.create_task(self._read_replies())
         answering = asyncio.create_task(self._answer_all())
@@ -59,7 +59,7 @@ class Connection:
         relaying.cancel()
         self._link.close()
         self._replies.put_nowait(None)
-        # Not cancelled: the holder of the turn, perhaps a script's thread, keeps it to the end.
+        # `answering` is not cancelled: it may hold the turn, perhaps for a script's thread.
         self._has_ended = True
         if self._requests.empty():
             self._requests.put_nowait([])
@@ -118,7 +118,7 @@ class Connection:
         if name in _BLOCKING or (
             name.startswith("XREAD") and b"BLOCK" in map(bytes.upper, request)
         ):
-            # The command of another client wakes it, and handles the events in its turn.
+            # Another client's command wakes this one, and handles the events of both.
             return await self._ask(request)
         async with self._engine.calling(self._engine.find_hooks(request)):
             reply = await self._ask(request)
@@ -131,7 +131,7 @@ class Connection:
         return reply
 
     async def _queue(self, name: str, request: list[bytes]) -> bytes:
-        """Adds to a transaction, or ends it."""
+        """Queues a command in a transaction, or runs EXEC, DISCARD or RESET, which end it."""
         if name not in ("EXEC", "DISCARD", "RESET"):
             if self._commands.knows(request):
                 request = [b"EVAL", b"return redis.error_reply(ARGV[1])", b"0", _NOT_HERE.encode()]
@@ -154,7 +154,7 @@ class Connection:
 
 
 def _with_all_flags(request: list[bytes]) -> list[bytes]:
-    """Returns a CONFIG SET that keeps the notifications of the host."""
+    """Returns a CONFIG SET that leaves all notifications on, because the host needs them."""
     changed = list(request)
     at = changed.index(b"notify-keyspace-events") + 1
     if changed[1].upper() == b"SET" and at < len(changed):

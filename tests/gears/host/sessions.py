@@ -1,4 +1,4 @@
-"""Sessions: the registrations and executions of one upload."""
+"""Sessions, which group the registrations and executions of one upload."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Session:
     """The registrations and executions of an upload.
 
     Attributes:
-        runs: Its executions that were not dropped; they keep it alive as registrations do.
-        pickles: The steps of its registrations, as they were at the upload.
+        runs: The ids of executions that were not dropped; they keep the session alive.
+        pickles: The pickled steps of the registrations, as they were at the upload.
     """
 
     id: str
@@ -33,11 +33,11 @@ class Session:
 
     @property
     def is_alive(self) -> bool:
-        """Returns whether it still has registrations or executions."""
+        """Whether the session still has registrations or executions."""
         return bool(self.registrations or self.runs)
 
     def dump(self, *, verbose: bool = False) -> list[Value]:
-        """Returns its entry in RG.PYDUMPSESSIONS."""
+        """Returns the session's entry in RG.PYDUMPSESSIONS."""
         return [
             *(b"ID", self.id.encode()),
             *(b"sessionDescription", self.description.encode() if self.description else None),
@@ -53,7 +53,7 @@ class Session:
         ]
 
     def describe(self) -> bytes:
-        """Returns its text in RG.DUMPREGISTRATIONS: neither JSON nor Python."""
+        """Returns the session's text in RG.DUMPREGISTRATIONS, which is neither JSON nor Python."""
         ids = ", ".join(f"'{each.id}'" for each in self.registrations)
         requirements = ", ".join(f"'{each}'" for each in self.requirements)
         return (
@@ -66,10 +66,10 @@ class Session:
 
 @dataclass
 class Upload:
-    """A script whose body is running: its registrations and its execution.
+    """An upload whose script body is running, with its registrations and its execution.
 
     Attributes:
-        serializable: Callbacks that were pickled without an error, by their id.
+        serializable: Callbacks that could be pickled, by their Python `id`.
     """
 
     session: Session
