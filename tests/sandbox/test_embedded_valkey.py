@@ -22,8 +22,10 @@ DEADLINE_S = 20.0
 SHORT_LOCK = TimeLimits(lock_s=0.1)
 
 OWNER = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
 from sponsorsync.sandbox.valkey import run_valkey
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # CI may start pytest with it ignored
 
 async def main():
     async with run_valkey(pathlib.Path(sys.argv[1]), name="owned") as valkey:
@@ -183,7 +185,8 @@ async def test_no_server_outlives_its_owner(tmp_path: Path, how: signal.Signals)
     """The owner may be ended by Ctrl-C, a service manager or the kernel (out of memory)."""
     async with _owner(tmp_path) as (owner, pid, _):
         owner.send_signal(how)
-        await owner.wait()
+        async with asyncio.timeout(DEADLINE_S):
+            await owner.wait()
 
         await until(partial(_has_ended, pid))
 
