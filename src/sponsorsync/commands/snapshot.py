@@ -45,6 +45,9 @@ async def run_gears_snapshot(settings: Settings, *, as_json: bool) -> bool:
 
 
 def _print_snapshot(console: Console, summary: SnapshotSummary) -> None:
+    if summary.reason is not None and not summary.people:
+        console.print(f"Nothing was copied: {summary.reason}", markup=False)
+        return
     verb = "would be copied" if summary.is_dry_run else "are now on durable"
     console.print(
         f"{summary.records:,} of {summary.people:,} people {verb}: "
@@ -76,6 +79,9 @@ def _print_scripts(console: Console, summary: BatchSummary) -> None:
         skipped = ", ".join(f"{count:,} {why}" for why, count in sorted(run.skipped.items()))
         counts = (f"{run.done:,}", escape(skipped), f"{run.failed:,}", f"{run.seconds:.2f}")
         table.add_row(run.script, *counts)
+    if summary.reason is not None and not summary.scripts:
+        console.print(f"Nothing was copied: {summary.reason}", markup=False)
+        return
     console.print(table)
     for run in summary.scripts:
         for error in [*run.errors, *([run.reason] if run.reason else [])]:

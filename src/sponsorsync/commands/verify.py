@@ -26,6 +26,9 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
 
 
 def _print_verify(console: Console, summary: VerifySummary) -> None:
+    if summary.reason is not None and not summary.people:
+        console.print(f"Nothing was compared: {summary.reason}", markup=False)
+        return
     if summary.differences:
         table = Table("person", "part", "difference")
         for each in summary.differences:
@@ -47,11 +50,16 @@ def _print_verify(console: Console, summary: VerifySummary) -> None:
         )
     if summary.visitors:
         console.print(f"{summary.visitors:,} people have the number of an anonymous visitor, too.")
+    _print_result(console, summary)
+
+
+def _print_result(console: Console, summary: VerifySummary) -> None:
+    verb = "are" if summary.reason is None else "were found"
     console.print(
-        f"{summary.equal:,} of {summary.people:,} people are equal, in {summary.seconds:.2f} s."
+        f"{summary.equal:,} of {summary.people:,} people {verb} equal, in {summary.seconds:.2f} s."
     )
     if summary.reason is not None:
-        console.print(f"The comparison ended early: {summary.reason}")
+        console.print(f"The comparison ended early: {summary.reason}", markup=False)
     elif summary.agrees:
         console.print("Both Redises have the same data.")
     else:
