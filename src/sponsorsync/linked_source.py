@@ -1,6 +1,6 @@
 """The interface of a source of entitlement at which people link an account (see CONTRIBUTING.md).
 
-Each such service, like Patreon, has a package with a subclass of LinkedSource;
+Each such service has a package with a subclass of LinkedSource;
 `entitlements/linked_sources.py` lists these classes.
 """
 
