@@ -173,7 +173,7 @@ async def _open_bench(distance_s: float) -> AsyncIterator[Bench]:
 
 
 async def _bench_capture(bench: Bench, rounds: int) -> None:
-    """Times SADDs one by one, with and without the capture, on a set that is not unknown."""
+    """Times SADDs on a set that local knows, with the script write_behind and without it."""
     plain: list[float] = []
     captured: list[float] = []
     for _ in range(rounds):

@@ -15,6 +15,7 @@ _LOGIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _NOT_IN_A_HOST = frozenset("/@?#[] \t")
 _MAX_CAMPAIGN_DIGITS = 20
 # Options of a Redis URL that an operator may need; redis-py knows more, which are refused.
+_CERT_REQS = frozenset({"none", "optional", "required"})
 _REDIS_OPTIONS = frozenset(
     {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"}
 )
@@ -86,6 +87,8 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
     if parts.fragment or not {name for name, _ in parse_qsl(parts.query)} <= _REDIS_OPTIONS:
         possible = ", ".join(sorted(_REDIS_OPTIONS))
         raise ValueError(f"has an option that is not supported; possible are {possible}")
+    if not {v for name, v in parse_qsl(parts.query) if name == "ssl_cert_reqs"} <= _CERT_REQS:
+        raise ValueError(f"ssl_cert_reqs should be one of {', '.join(sorted(_CERT_REQS))}")
     return value
 
 

@@ -1,13 +1,17 @@
 """The diagnostics of `sponsorsync doctor`."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from sponsorsync.commands.doctor import examine
 from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings, variable_of
 from tests.conftest import UNREACHABLE
+from tests.support.tls import make_certificate, run_tls
 
 
 async def _examine(settings: Settings, **changes: SecretStr) -> list[Diagnostic]:
@@ -52,6 +56,38 @@ async def test_a_risk_of_data_loss_is_an_error_with_advice(
     assert (eviction.level, persistence.level) == (Level.ERROR, Level.ERROR)
     assert notifications.level is Level.WARNING
     assert "CONFIG SET notify-keyspace-events Ems" in notifications.advice
+
+
+@pytest.mark.parametrize(
+    ("address", "seen", "advice"),
+    [
+        ("rediss://127.0.0.1:{port}", "an authority that is not trusted", "REDISENT_CA"),
+        ("rediss://localhost:{port}?ssl_ca_certs={file}", "for another name", "the certificate is"),
+        ("rediss://127.0.0.1:{port}?ssl_ca_certs=/none", "a file that its address", "the path"),
+        ("redis://nowhere.invalid:1", "its host name is unknown", "correct its address"),
+        ("redis://127.0.0.1:1", "nothing listens at its address", "127.0.0.1:1"),
+        ("redis://someone:wrong@127.0.0.1:{plain}", "our user or password", "user or password"),
+    ],
+)
+async def test_a_server_that_does_not_answer_is_explained(
+    address: str,
+    seen: str,
+    advice: str,
+    settings: Settings,
+    durable_server: EmbeddedValkey,
+    tmp_path: Path,
+) -> None:
+    """All of them were 'cannot be reached', with the advice to check the password."""
+    certificate = make_certificate(tmp_path)
+    async with run_tls(durable_server.port, certificate) as port:
+        url = address.format(port=port, file=certificate, plain=durable_server.port)
+        diagnostics = await _examine(settings, durable_url=SecretStr(url))
+
+    [error] = [each for each in diagnostics if each.subject == "durable Redis"]
+    assert error.level is Level.ERROR
+    assert seen in error.seen
+    assert advice in error.seen + error.advice
+    assert "wrong" not in error.seen
 
 
 async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:

@@ -38,7 +38,7 @@ from tests.support.waiting import until, until_equal
 
 AN_HOUR_US = 3600 * 10**6
 LIMIT_S = 30
-# Shorter waits than those of a service after an outage of durable.
+# The scripts' waits for a durable that does not answer, shorter than in their sources.
 SHORT = {"DOWN_S": 0.2, "SOCKET_TIMEOUT_S": 0.5}
 
 
@@ -100,7 +100,7 @@ async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
 
 
 async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None:
-    """After a FLUSHALL, a login without facts needs those of durable before it is sent."""
+    """A FLUSHALL, then a sign-in that saved no facts: durable's are fetched before the push."""
     await drained.add_person("a")
     await drained.pair.local.flushall()
     await drained.pair.save_login(entitled=None)

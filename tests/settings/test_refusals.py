@@ -23,6 +23,7 @@ BAD_REDIS_URLS = [
     "redis://[",
     "redis://localhost/name",
     "redis://localhost?decode_responses=1",
+    "rediss://localhost?ssl_cert_reqs=nonsense",
 ]
 MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_PORT": ["http", "0", "-1", "65536", "80.5", "tcp://10.0.0.1:8000"],
@@ -236,10 +237,10 @@ def test_a_service_with_the_required_settings_starts(
     ],
 )
 @pytest.mark.usefixtures("_needed")
-def test_a_value_that_needs_another_one_is_named(
+def test_a_setting_that_is_needed_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, missing: str
 ) -> None:
-    """No browser can reach `http://0.0.0.0`; without a sponsorable nobody is entitled."""
+    """A service on 0.0.0.0 needs a public URL, and every service needs a sponsorable."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(SettingsError, match=f"^{missing} is not set"):

@@ -11,7 +11,7 @@ class Script(httpx.AsyncBaseTransport):
 
     Attributes:
         rest: The transport for requests without a prepared answer.
-        answers: The prepared answers, one for each request; an exception is raised.
+        answers: The prepared answers, one for each request; one that is an exception is raised.
         requests: All requests so far.
     """
 

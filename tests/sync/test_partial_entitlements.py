@@ -135,7 +135,7 @@ async def test_partial_facts_are_complete_if_durable_has_none(cut_desk: Desk) ->
 
 
 async def test_facts_are_complete_at_once_if_durable_answers(desk: Desk) -> None:
-    """Durable answered that it has no facts, so the saved ones are never partial."""
+    """Facts are partial only if durable could not be asked; here it answered that it has none."""
     await desk.pair.sign_in(entitled=False)
 
     assert await desk.load_status() is EntitlementStatus.NOT_ENTITLED

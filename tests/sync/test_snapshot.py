@@ -252,7 +252,7 @@ async def test_a_command_that_did_nothing_counts_nothing(
 
     status, out, _ = await run_command(tmp_path, local_server.url, "redis://127.0.0.1:1/0", command)
 
-    reason = "The durable Redis cannot be reached."
+    reason = "The durable Redis cannot be reached: nothing listens at its address."
     assert (status, " ".join(out.split())) == (1, f"Nothing was {word}: {reason}")
 
 

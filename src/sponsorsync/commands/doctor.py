@@ -23,6 +23,15 @@ _PINGS = 5
 _SLOW_MS = 50.0
 _CLOCK_S = 1.0
 _OLDEST = (6, 2)
+_START_IT = "Start it, or correct its address."
+# What to do about a server that does not answer, by a part of the error.
+_ADVICE = {
+    "authority": "Name the file of the authority's certificate: ssl_ca_certs=, or REDISENT_CA.",
+    "another name": "Use the name, or the IP address, that the certificate is for.",
+    "file that": "Correct the path of the file in the address, or REDISENT_CA.",
+    "user or": "Correct its user or password.",
+    "does not permit": "Permit the command to the user (ACL SETUSER).",
+}
 _LOSSLESS_POLICIES = ("noeviction", "volatile-")
 
 
@@ -44,8 +53,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
                     diagnostics += await _examine_gears(settings)
                 answering.append(store)
             except StoreError as error:
-                advice = "Start it, or correct its address, user or password."
-                diagnostics.append(Diagnostic(f"{name} Redis", Level.ERROR, str(error), advice))
+                diagnostics.append(_explain(f"{name} Redis", error))
         if len(answering) == 2:  # noqa: PLR2004 - local and durable
             diagnostics.append(await _examine_pair(*answering, settings=settings))
     return diagnostics
@@ -59,6 +67,13 @@ async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
     else:
         print_diagnostics(diagnostics)
     return not any(each.level is Level.ERROR for each in diagnostics)
+
+
+def _explain(subject: str, error: StoreError) -> Diagnostic:
+    """Shows the cause as well: it names the host and the port, or the user and the command."""
+    advice = next((advice for word, advice in _ADVICE.items() if word in str(error)), _START_IT)
+    seen = str(error) if error.__cause__ is None else f"{error} ({error.__cause__})"
+    return Diagnostic(subject, Level.ERROR, seen, advice)
 
 
 async def _examine_pair(

@@ -55,6 +55,7 @@ class DemotedError(RedisConnectionError):
     """The server is a replica: it refuses writes, and what it returns may be old."""
 
 
+_OTHER_NAME = "has a TLS certificate for another name than that in its address"
 _READ_ONLY = "is read-only (a replica, or in the middle of a failover)"
 # Subclasses come before their base classes.
 _REASONS: tuple[tuple[type[RedisError], str], ...] = (
@@ -70,6 +71,16 @@ _REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (RedisTimeoutError, "did not answer in time"),
     (RedisConnectionError, "cannot be reached"),
 )
+# What the operating system or TLS says of a connection, by a part of its text.
+_CONNECTION_WORDS = {
+    "Hostname mismatch": _OTHER_NAME,
+    "IP address mismatch": _OTHER_NAME,
+    "certificate has expired": "has a TLS certificate that has expired",
+    "CERTIFICATE_VERIFY_FAILED": "has a TLS certificate of an authority that is not trusted",
+    "No such file": "cannot be reached: a file that its address names is missing",
+    "Name or service not known": "cannot be reached: its host name is unknown",
+    "Error 111 ": "cannot be reached: nothing listens at its address",
+}
 # States of the server that have no class in redis-py, by the beginning of the error.
 _UNAVAILABLE_PREFIXES = {
     "MISCONF": "cannot save its data to disk and refuses writes",
@@ -294,7 +305,7 @@ class RedisStore:
             with suppress(RedisError, OSError):
                 await self._client.connection_pool.disconnect()
         if translated is None and not await self._runs_scripts():
-            translated = StoreUnavailableError(f"The {self.name} Redis refuses what it is asked.")
+            translated = self._create_outage("refuses what it is asked")
         if translated is None and of_script:
             # The server is well, so the data that this script met are not.
             translated = self.create_conflict_error()
@@ -302,6 +313,9 @@ class RedisStore:
             return error
         translated.__cause__ = error  # for the log, also if it is raised later
         return translated
+
+    def _create_outage(self, reason: str) -> StoreUnavailableError:
+        return StoreUnavailableError(f"The {self.name} Redis {reason}.")
 
     async def _runs_scripts(self) -> bool:
         """Whether the server runs a script that writes: tells its own faults from those of data.
@@ -316,18 +330,21 @@ class RedisStore:
 
     def _classify(self, error: RedisError) -> StoreError | None:
         """Returns the error of our tree; None for a text that is not known."""
+        text = str(error)
         for kind, reason in _REASONS:
             if isinstance(error, kind):
-                return StoreUnavailableError(f"The {self.name} Redis {reason}.")
+                if kind is RedisConnectionError:
+                    reasons = (r for word, r in _CONNECTION_WORDS.items() if word in text)
+                    return self._create_outage(next(reasons, reason))
+                return self._create_outage(reason)
         if not isinstance(error, ResponseError):
-            return StoreUnavailableError(f"The {self.name} Redis gave no usable answer.")
-        text = str(error)
+            return self._create_outage("gave no usable answer")
         for prefix, reason in _UNAVAILABLE_PREFIXES.items():
             if text.startswith(prefix):
-                return StoreUnavailableError(f"The {self.name} Redis {reason}.")
+                return self._create_outage(reason)
         for word, reason in _UNAVAILABLE_WORDS.items():
             if word in text:
-                return StoreUnavailableError(f"The {self.name} Redis {reason}.")
+                return self._create_outage(reason)
         return self.create_conflict_error(text) if "WRONGTYPE" in text else None
 
 

@@ -121,7 +121,10 @@ async def merge_unconfirmed(
 async def _scan_applied(
     durable: RedisStore, after: int, last: int | None
 ) -> AsyncGenerator[list[tuple[int, int]], None]:
-    """Yields pages of people, each with the count at their last record, by ascending count."""
+    """Yields pages of (person id, count), by ascending count.
+
+    The count is that of APPLIED when durable last applied a record of the person.
+    """
     start = f"({after}"
     end = "+inf" if last is None else last
     while True:

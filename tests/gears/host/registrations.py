@@ -28,11 +28,12 @@ _REMEMBERED: Final = 100
 
 @dataclass(frozen=True)
 class Calling:
-    """The command that the server is running.
+    """The command, transaction or Lua script that the server is running.
 
     Attributes:
         names: The names of the hooked commands that run.
-        is_lua: Whether a Lua script runs; the host cannot see its commands, and assumes all.
+        is_lua: Whether a Lua script runs. The host cannot see which commands it calls, so it is
+            taken to call every hooked one.
         command: The command whose reply an execution may replace; None in a transaction or script.
     """
 

@@ -59,7 +59,8 @@ class Connection:
         relaying.cancel()
         self._link.close()
         self._replies.put_nowait(None)
-        # `answering` is not cancelled: it may hold the turn, perhaps for a script's thread.
+        # `answering` is not cancelled: it may hold the engine's lock `turn`, perhaps for a thread
+        # of a script.
         self._has_ended = True
         if self._requests.empty():
             self._requests.put_nowait([])

@@ -10,9 +10,10 @@
 -- Replies  for each person, in order, {version vector, person record, flags}; or {'', error}. Stops
 --          early after much data: the caller asks again for the rest.
 --          Version vector: see version_vector_of.lua; '-' if the person is not dirty.
---          Flags: 'u' (unknown data must be fetched from durable first: an entitlement is unknown,
---          partial or not indexed, changes wait for durable, or the application wrote to an unknown
---          set), 'c' (entitled), 'n' (not entitled, and durable may hold copies of collections that
+--          Flags: 'u' (data must be fetched from durable first: an entitlement is unknown, or
+--          partial, which means saved while durable could not be asked, or missing in SPONSORS;
+--          or changes wait for durable, or the application wrote to an unknown set),
+--          'c' (entitled), 'n' (not entitled, and durable may hold copies of collections that
 --          must be pruned), 'd' (dirty), 'v' (an anonymous visitor of the application has the same
 --          number, so no set is packed), 'p' ('only:' left out some parts)
 --- @include chunk exists is_visitor evaluate_entitlement evaluate_presence part_key part_type
@@ -103,15 +104,16 @@ local function pack(id)
   for i, part in ipairs(entitlement_parts) do
     local key = K.SPONSORSHIP(sponsorables[i], id)
     local decisive = redis.pcall('HMGET', key, unpack(DECISIVE))
-    -- A wrong-type key in a place without a part is ignored: the account may have been deleted.
+    -- A wrong-type key is an error only if the person's metadata has this part. Without it the key
+    -- is not theirs: the account may have been deleted.
     if decisive.err and fields['v:' .. part] then
       return { '', wrong_type(key, 'hash') or decisive.err }, 0
     end
     decisive_of[part] = decisive
     if evaluate_entitlement(unpack(decisive)) then
       entitled = true
-      -- Either save_facts.lua left a newly entitled person out of the index, so that their sets
-      -- are compared with durable's first, or the index was lost.
+      -- The person is entitled but not in the index: either save_facts.lua left them out, so that
+      -- their sets are compared with durable's first, or the index was lost.
       unknown = unknown or (is_dirty
         and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
     end
