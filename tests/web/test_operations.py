@@ -1,5 +1,6 @@
 """Health, readiness, metrics, outages of Redis, errors and OpenAPI."""
 
+import re
 from typing import Any, cast
 
 import pytest
@@ -47,7 +48,6 @@ async def test_a_failing_loop_shows_until_it_works_again(
     run_browser: RunBrowser, local: Redis, durable_server: EmbeddedValkey
 ) -> None:
     """The service stays ready, and the failing background loop is restarted."""
-    await local.hset(keys.DEAD_LETTERS, "1", "no JSON: the sweep reads it")
     async with run_browser(durable_url=SecretStr(durable_server.url)) as browser:
 
         async def load_sweep() -> dict[str, Any]:
@@ -60,8 +60,9 @@ async def test_a_failing_loop_shows_until_it_works_again(
             return bool((await load_sweep())["status"] == status)
 
         before = await load_sweep()
+        await local.hset(keys.DEAD_LETTERS, "1", "no JSON: the sweep reads it")
         await until(lambda: has_status("failing"))
-        failed, text = await load_sweep(), (await browser.get("/metrics")).text
+        text, failed = (await browser.get("/metrics")).text, await load_sweep()
         await local.delete(keys.DEAD_LETTERS)
         await until(lambda: has_status("running"))
         after = await load_sweep()
@@ -73,11 +74,13 @@ async def test_a_failing_loop_shows_until_it_works_again(
         "last_error": None,
         "last_failed_at": None,
     }
-    assert (failed["failures"], failed["last_error"]) == (1, "JSONDecodeError")
+    assert (failed["status"], failed["last_error"]) == ("failing", "JSONDecodeError")
+    # On a slow machine it fails more than once before the data are mended.
+    assert 1 <= failed["failures"] <= after["failures"]
     assert 'sponsorsync_background_up{loop="sweep"} 0.0' in text
-    assert 'sponsorsync_background_failures_total{loop="sweep"} 1.0' in text
+    assert re.search(r'sponsorsync_background_failures_total{loop="sweep"} [1-9]', text)
     assert 'sponsorsync_background_up{loop="relay"} 1.0' in text
-    assert after == failed | {"status": "running"}
+    assert (after["status"], after["last_error"]) == ("running", "JSONDecodeError")
 
 
 async def test_metrics_count_dead_letters(service: Service, local: Redis) -> None:
