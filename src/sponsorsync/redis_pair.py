@@ -23,7 +23,7 @@ from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
 from sponsorsync.sync.hydrate import Hydrator
-from sponsorsync.sync.shared_database import refuse_shared_database, refuse_shared_server
+from sponsorsync.sync.shared_database import refuse_shared_server
 
 # Enough for the comparison of the two servers, which sends few commands, one after the other.
 _UNGATED_POOL_SIZE = 2
@@ -67,9 +67,9 @@ async def check_servers(redis_pair: RedisPair, settings: Settings) -> None:
     if redis_pair.durable is not None:
         local, durable = redis_pair.ungated.values()
         with suppress(StoreUnavailableError):
-            await refuse_shared_database(local, durable)
-            if not settings.allow_shared_server:
-                await refuse_shared_server(local, durable)
+            await refuse_shared_server(
+                local, durable, allows_two_databases=settings.allow_shared_server
+            )
 
 
 async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPair:

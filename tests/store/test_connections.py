@@ -127,3 +127,19 @@ async def test_an_unknown_error_of_a_script_is_one_of_data_where_the_server_is_w
     assert isinstance(replies[0], StoreConflictError)
     assert "token" in str(replies[0].__cause__)
     assert isinstance(replies[1], int), "the other one went on"
+
+
+async def test_a_batch_asks_once_whether_the_server_is_well(
+    local: Redis, proxied: ProxiedStore
+) -> None:
+    """A probe for each of hundreds of errors would take minutes where a server is silent."""
+    numbers = range(5)
+    letters = [(number, "a reason", 60, 60) for number in numbers]
+    await proxied.store.run_scripts("add_dead_letter", letters)
+    await local.hset(keys.DEAD_LETTERS, mapping={str(number): "no JSON" for number in numbers})
+    before = proxied.proxy.round_trips
+
+    replies = await proxied.store.try_calls([("add_dead_letter", each) for each in letters])
+
+    assert all(isinstance(reply, StoreConflictError) for reply in replies)
+    assert proxied.proxy.round_trips - before == 2

@@ -16,7 +16,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
 from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
-from sponsorsync.sync.shared_database import refuse_shared_database, refuse_shared_server
+from sponsorsync.sync.shared_database import refuse_shared_server
 
 _DIAGNOSTICS = TypeAdapter(list[Diagnostic])
 _PINGS = 5
@@ -54,8 +54,9 @@ async def examine(settings: Settings) -> list[Diagnostic]:
                 answering.append(store)
             except StoreError as error:
                 diagnostics.append(_explain(f"{name} Redis", error))
-        if len(answering) == 2:  # noqa: PLR2004 - local and durable
-            diagnostics.append(await _examine_pair(*answering, settings=settings))
+        match answering:
+            case [local, durable]:
+                diagnostics.append(await _examine_pair(local, durable, settings=settings))
     return diagnostics
 
 
@@ -81,9 +82,9 @@ async def _examine_pair(
 ) -> Diagnostic:
     subject = "local and durable"
     try:
-        await refuse_shared_database(local, durable)
-        if not settings.allow_shared_server:
-            await refuse_shared_server(local, durable)
+        await refuse_shared_server(
+            local, durable, allows_two_databases=settings.allow_shared_server
+        )
     except (SettingsError, StoreError) as error:
         return Diagnostic(subject, Level.ERROR, str(error), "Correct one of the two addresses.")
     return Diagnostic(subject, Level.OK, "are two databases")

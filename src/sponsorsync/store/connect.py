@@ -13,23 +13,19 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.lock import Lock
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from sponsorsync.domain.errors import StoreConflictError, StoreError, StoreUnavailableError
+from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.store.redis_errors import (
+    DemotedError,
+    IncarnationError,
+    find_outage,
+    is_demotion,
+    is_known,
+    is_wrong_type,
+)
 from sponsorsync.store.scripts import load_script
 
 Argument: TypeAlias = bytes | str | int
@@ -45,61 +41,6 @@ _RETRY_CAP_S = 0.05
 _CONNECT_TIMEOUT_S = 1.0
 _SOCKET_TIMEOUT_S = 2.0
 _POOL_WAIT_S = 3.0
-
-
-class IncarnationError(RedisConnectionError):
-    """The server has been restarted, and its data have not been compared with the other's yet."""
-
-
-class DemotedError(RedisConnectionError):
-    """The server is a replica: it refuses writes, and what it returns may be old."""
-
-
-_OTHER_NAME = "has a TLS certificate for another name than that in its address"
-_READ_ONLY = "is read-only (a replica, or in the middle of a failover)"
-# Subclasses come before their base classes.
-_REASONS: tuple[tuple[type[RedisError], str], ...] = (
-    (IncarnationError, "has just been restarted and is being compared with the other one"),
-    (BusyLoadingError, "is still loading its data"),
-    (AuthenticationError, "refuses our user or password"),
-    (NoPermissionError, "does not permit its user what SponsorSync needs"),
-    (ReadOnlyError, _READ_ONLY),
-    (DemotedError, _READ_ONLY),
-    (MasterDownError, "has lost its primary"),
-    (ClusterDownError, "is a cluster that is down"),
-    (OutOfMemoryError, "is out of memory"),
-    (RedisTimeoutError, "did not answer in time"),
-    (RedisConnectionError, "cannot be reached"),
-)
-# What the operating system or TLS says of a connection, by a part of its text.
-_CONNECTION_WORDS = {
-    "Hostname mismatch": _OTHER_NAME,
-    "IP address mismatch": _OTHER_NAME,
-    "certificate has expired": "has a TLS certificate that has expired",
-    "CERTIFICATE_VERIFY_FAILED": "has a TLS certificate of an authority that is not trusted",
-    "No such file": "cannot be reached: a file that its address names is missing",
-    "Name or service not known": "cannot be reached: its host name is unknown",
-    "Error 111 ": "cannot be reached: nothing listens at its address",
-}
-# States of the server that have no class in redis-py, by the beginning of the error.
-_UNAVAILABLE_PREFIXES = {
-    "MISCONF": "cannot save its data to disk and refuses writes",
-    "BUSY ": "is busy with a script",
-    "NOREPLICAS": "has too few replicas to take writes",
-    "NOAUTH": "wants a user or a password",
-    "DB index is out of range": "has no database of the number in its URL",
-    "WRONGPASS": "refuses our user or password",
-    # A command inside a script was refused: Redis 6.
-    "The user executing the script": "does not permit its user what SponsorSync needs",
-}
-# Within a script an error comes wrapped, without its class. Redis 6.2: `ERR Error running script
-# (call to f_…): @user_script:1: -MISCONF …`; Valkey 9: `user_script:93: ERR ACL failure in script`.
-_UNAVAILABLE_WORDS = {
-    "OOM ": "is out of memory",
-    "READONLY ": _READ_ONLY,
-    "MISCONF ": "cannot save its data to disk and refuses writes",
-    "ACL failure in script": "does not permit its user what SponsorSync needs",
-}
 _PROBE_SCRIPT = "return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])"
 
 
@@ -152,10 +93,13 @@ class RedisStore:
 
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script of `store/lua` in one round trip; two if the server does not know it."""
-        [reply] = await self._run_calls([(name, arguments)])
-        if isinstance(reply, RedisError):
-            raise await self._translate(reply, of_script=True)
-        return reply
+        async with self.translated_errors(of_script=True):
+            try:
+                reply = await self._execute("EVALSHA", self._hash(name), 0, *arguments)
+            except NoScriptError:
+                # EVAL cannot meet a second SCRIPT FLUSH.
+                reply = await self._execute("EVAL", load_script(name), 0, *arguments)
+            return reply
 
     async def run_scripts(
         self, name: str, argument_lists: Sequence[Sequence[Argument]]
@@ -183,19 +127,19 @@ class RedisStore:
         if len(calls) == 1:
             name, arguments = calls[0]
             return [await self.run_script(name, *arguments)]
-        replies: list[Reply | Exception] = []
-        for reply in await self._run_calls(calls):
-            if isinstance(reply, RedisError):
-                replies.append(await self._translate(reply, of_script=True))
-            else:
-                replies.append(reply)
-        return replies
+        replies = await self._run_calls(calls)
+        is_well = await self._is_well([each for each in replies if isinstance(each, RedisError)])
+        return [
+            self._translate(each, is_well=is_well, of_script=True)
+            if isinstance(each, RedisError)
+            else each
+            for each in replies
+        ]
 
     async def run(self, *command: Argument) -> Reply:
         """Runs one command."""
         async with self.translated_errors():
-            reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-            return cast("Reply", reply)
+            return await self._execute(*command)
 
     async def run_together(
         self, commands: Sequence[Sequence[Argument]], *, is_atomic: bool = True
@@ -212,7 +156,7 @@ class RedisStore:
         return self._client.pubsub()
 
     @asynccontextmanager
-    async def translated_errors(self) -> AsyncIterator[None]:
+    async def translated_errors(self, *, of_script: bool = False) -> AsyncIterator[None]:
         """Translates the errors of redis-py into those of `domain/errors.py`.
 
         A ResponseError that is no state of the server is the caller's, and passes unchanged.
@@ -220,7 +164,8 @@ class RedisStore:
         try:
             yield
         except RedisError as error:
-            raise await self._translate(error) from error
+            is_well = await self._is_well([error])
+            raise self._translate(error, is_well=is_well, of_script=of_script) from error
 
     def create_lock(self, key: str, *, ttl_ms: int) -> Lock:
         """Returns redis-py's lock, whose errors `hold_lock` translates."""
@@ -277,13 +222,17 @@ class RedisStore:
             unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
                 # These did not run. EVAL cannot meet a second SCRIPT FLUSH.
-                texts = [(load_script(name), arguments) for name, arguments in calls]
+                texts = {calls[at][0]: load_script(calls[at][0]) for at in unknown}
                 again = await self._send(
-                    [("EVAL", texts[at][0], 0, *texts[at][1]) for at in unknown]
+                    [("EVAL", texts[calls[at][0]], 0, *calls[at][1]) for at in unknown]
                 )
                 for at, reply in zip(unknown, again, strict=True):
                     replies[at] = reply
         return replies
+
+    async def _execute(self, *command: Argument) -> Reply:
+        reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        return cast("Reply", reply)
 
     async def _send(self, commands: Sequence[Sequence[Argument]]) -> list[Reply | RedisError]:
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -297,25 +246,31 @@ class RedisStore:
             self._hashes[name] = hashlib.sha1(text, usedforsecurity=False).hexdigest()
         return self._hashes[name]
 
-    async def _translate(self, error: RedisError, *, of_script: bool = False) -> Exception:
-        translated: Exception | None = self._classify(error)
-        if isinstance(error, ReadOnlyError | MasterDownError) or "READONLY " in str(error):
-            # A managed failover moves the name of the server to another one, and may leave the
-            # connections to this one open.
+    async def _is_well(self, errors: Sequence[RedisError]) -> bool:
+        """Returns whether the server is well, as far as these errors do not tell.
+
+        Asks it at most once, and leaves a server that was demoted: a managed failover moves the
+        name to another server, and may leave the connections to this one open.
+        """
+        if any(is_demotion(error) for error in errors):
             with suppress(RedisError, OSError):
                 await self._client.connection_pool.disconnect()
-        if translated is None and not await self._runs_scripts():
-            translated = self._create_outage("refuses what it is asked")
-        if translated is None and of_script:
-            # The server is well, so the data that this script met are not.
+        return all(is_known(error) for error in errors) or await self._runs_scripts()
+
+    def _translate(self, error: RedisError, *, is_well: bool, of_script: bool) -> Exception:
+        translated: Exception
+        reason = find_outage(error)
+        if reason is None and not is_known(error) and not is_well:
+            reason = "refuses what it is asked"
+        if reason is not None:
+            translated = StoreUnavailableError(f"The {self.name} Redis {reason}.")
+        elif is_wrong_type(error) or of_script:
+            # The server is well, so the data that this command met are not.
             translated = self.create_conflict_error()
-        if translated is None:
+        else:
             return error
         translated.__cause__ = error  # for the log, also if it is raised later
         return translated
-
-    def _create_outage(self, reason: str) -> StoreUnavailableError:
-        return StoreUnavailableError(f"The {self.name} Redis {reason}.")
 
     async def _runs_scripts(self) -> bool:
         """Whether the server runs a script that writes: tells its own faults from those of data.
@@ -327,25 +282,6 @@ class RedisStore:
         except RedisError:
             return False
         return True
-
-    def _classify(self, error: RedisError) -> StoreError | None:
-        """Returns the error of our tree; None for a text that is not known."""
-        text = str(error)
-        for kind, reason in _REASONS:
-            if isinstance(error, kind):
-                if kind is RedisConnectionError:
-                    reasons = (r for word, r in _CONNECTION_WORDS.items() if word in text)
-                    return self._create_outage(next(reasons, reason))
-                return self._create_outage(reason)
-        if not isinstance(error, ResponseError):
-            return self._create_outage("gave no usable answer")
-        for prefix, reason in _UNAVAILABLE_PREFIXES.items():
-            if text.startswith(prefix):
-                return self._create_outage(reason)
-        for word, reason in _UNAVAILABLE_WORDS.items():
-            if word in text:
-                return self._create_outage(reason)
-        return self.create_conflict_error(text) if "WRONGTYPE" in text else None
 
 
 def parse_info(reply: Reply, field: str) -> str:

@@ -28,11 +28,16 @@ async def refuse_shared_database(local: RedisStore, durable: RedisStore) -> None
         )
 
 
-async def refuse_shared_server(local: RedisStore, durable: RedisStore) -> None:
-    """Raises SettingsError if both databases are on one server, where it shows its run_id.
+async def refuse_shared_server(
+    local: RedisStore, durable: RedisStore, *, allows_two_databases: bool
+) -> None:
+    """Does the same, and also raises SettingsError for two databases of one server.
 
-    Raises StoreUnavailableError if one of the servers does not answer.
+    Two databases are found only where the server shows its run_id.
     """
+    await refuse_shared_database(local, durable)
+    if allows_two_databases:
+        return
     run_id = await local.load_run_id()
     if run_id and run_id == await durable.load_run_id():
         raise SettingsError(
