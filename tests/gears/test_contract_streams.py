@@ -26,7 +26,10 @@ WRITE_DOWN = "execute('RPUSH', 'batches', repr([r['value'] for r in batch]))"
 
 
 async def drain_by(gears: Gears, body: str, *options: str) -> None:
-    """Registers a callback like our drain; its body uses the records in `batch`."""
+    """Registers a callback like our drain, with `body` as its code.
+
+    `body` handles the list `batch` of a batch's records.
+    """
     await gears.upload(DRAIN.format(body=body), *options)
 
 

@@ -157,7 +157,10 @@ def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime 
 def test_the_price_is_that_of_the_highest_tier_else_of_the_pledge_by_the_month(
     amount: int | None, months: int | None, prices: dict[str, Json], cents: int | None
 ) -> None:
-    """A pledge is in the patron's currency, is cheaper by the year, and is 0 for a gift."""
+    """A tier's price is preferred: a pledge may be in another currency, discounted, or 0.
+
+    It is in the patron's currency, costs less if paid by the year, and is 0 for a gift.
+    """
     tiers: list[Json] = [_link("tier", identifier) for identifier in prices]
     member = _member(tiers=tiers, currently_entitled_amount_cents=amount, pledge_cadence=months)
     included = [_tier(identifier, price) for identifier, price in prices.items()]
@@ -184,7 +187,7 @@ def test_a_tier_without_attributes_has_no_price() -> None:
     ],
 )
 def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
-    """`patronage.py` decides whether they entitle; null means that it is none."""
+    """Only `true` marks a gift or a trial; `patronage.py` decides what the marks mean."""
     patronage = _parse_one(_member(**attributes))
 
     assert (patronage.is_gift, patronage.is_trial) == marks

@@ -64,7 +64,10 @@ def test_a_patronage_has_an_end(
     is_trial: bool,
     before: str,
 ) -> None:
-    """Payments, gifts and trials have the same rule; the stored grant does not matter."""
+    """An active or gifted patronage ends by date, as a trial or not; a declined one ends now.
+
+    A grant that was stored before makes no difference.
+    """
     patronage = replace(
         PATRONAGE,
         status=status,

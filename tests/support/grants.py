@@ -134,7 +134,7 @@ class Desk:
     async def evaluate_memberships(
         self, stored: EntitlementFacts | None, memberships: Memberships
     ) -> EntitlementFacts:
-        """Returns the facts after a login that shows these memberships."""
+        """Returns the person's facts after a login at which GitHub shows `memberships`."""
         facts = await self.members.record_memberships(
             PERSON, SPONSORABLE, stored, memberships, asked_at=datetime.now(UTC)
         )

@@ -23,7 +23,8 @@ PRESENCE = f"p:{COLLECTION}"
 ANOTHER_INCARNATION = "0" * 40
 
 _VARIABLES = ("HOST", "PORT", "USER", "PWD", "TLS", "CA")
-# The environment of a running server cannot be changed from outside, but by a script.
+# Scripts read the server's environment. From outside, nothing can change it while the server runs,
+# so this script, which runs inside the server, does.
 _POINT = """
 import os
 import redis

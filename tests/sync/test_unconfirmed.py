@@ -147,7 +147,8 @@ async def test_more_people_than_a_page_are_all_checked(
     for person in people:
         await pair.sign_in(person)
     records = await pair.pack(*people)
-    # Three scripts, of three, three and one: pages of four end within a count.
+    # Three calls of the script, for 3, 3 and 1 people; each call gives its people one count. The
+    # first page, of four people, therefore ends among people with the same count.
     for at in range(0, len(records), 3):
         await pair.apply(records[at : at + 3])
     monkeypatch.setattr(unconfirmed, "_PAGE", 4)

@@ -160,8 +160,8 @@ async def start_linked_service(
 ) -> tuple[str, dict[str, Any], asyncio.Task[None]]:
     """Serves a simulated service on the loopback, at the first free port, while `stack` is open.
 
-    Returns its address, by name the settings that make SponsorSync use it, and its task, which ends
-    early only if the service fails.
+    Returns three values: the service's address; a dict of the settings that make SponsorSync use
+    it, by their names; and its task, which ends early only if the service fails.
     """
     sock = bind_next_free(_LOOPBACK, first_port)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"

@@ -4,8 +4,8 @@ RedisGears takes a script as one text. A source has three kinds of marks, each a
 
     # @include shared/relay.py      is replaced by the text of that file and of its own includes
     # @lua pack apply confirm       names the Lua scripts that this file calls; is removed
-    # @service                      is replaced by assignments to the names that the bundle uses of
-                                    the service: keys, numbers, and the Lua scripts of all marks
+    # @service                      is replaced by assignments: the keys and numbers of the service
+                                    that the bundle uses, and the Lua scripts that any `@lua` names
 
 The build of the wheel imports this module, so this module imports nothing but the standard library
 and modules of ours that need nothing else either.

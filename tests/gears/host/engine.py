@@ -136,7 +136,10 @@ class Engine:
 
     @asynccontextmanager
     async def calling(self, calling: Calling) -> AsyncIterator[None]:
-        """Holds the turn for a client's command; handles its events before the turn ends."""
+        """Holds the engine's lock while a client's command runs.
+
+        Handles the keyspace events of the command before it releases the lock.
+        """
         async with self.turn:
             self._calling = calling
             try:

@@ -42,7 +42,7 @@ class Calling:
     command: Command | None = None
 
     def includes(self, commands: list[str]) -> bool:
-        """Returns whether one of these commands is running, or may be."""
+        """Returns whether a command in `commands` is running, or may be called by a Lua script."""
         return self.is_lua or not self.names.isdisjoint(each.upper() for each in commands)
 
 

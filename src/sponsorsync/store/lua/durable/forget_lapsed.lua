@@ -1,7 +1,8 @@
 -- On durable: deletes the preferences of a person whose retention time is over. Deletes nothing if
 -- the person is entitled again, or has lapsed again since the caller read LAPSED.
 --
--- ARGV  1 person id  2 the second of the lapse that the caller read in LAPSED  3 JSON [sponsorable]
+-- ARGV  1 person id  2 the time of the lapse (in Unix seconds), as the caller read it in LAPSED
+--       3 JSON [sponsorable]
 -- Replies  a flat list: name and size of each collection that was deleted
 --- @include entitlement_of part_key part_type parts_in size_of wrong_type
 --- @keys META APPLIED LAPSED
